@@ -37,9 +37,9 @@ class Typed:
     def resize(self, columns: int, lines: int) -> None:
         fcntl.ioctl(self._master, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
 
-    def wait_for(self, text: str, seconds: float = 60) -> None:
+    def wait_for(self, text: str, count: int = 1, seconds: float = 60) -> None:
         deadline = time.monotonic() + seconds
-        while text not in self.shown:
+        while self.shown.count(text) < count:
             assert time.monotonic() < deadline, self.shown
             if select.select([self._master], [], [], 0.1)[0]:
                 self.shown += os.read(self._master, 1 << 16).decode(errors="replace")

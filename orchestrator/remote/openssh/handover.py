@@ -10,6 +10,8 @@ from orchestrator.remote.base import Node
 from orchestrator.remote.openssh.connections import Connections, ConnectOptions
 from orchestrator.remote.openssh.login import PROGRAM
 from orchestrator.remote.openssh.masters import Masters
+from orchestrator.remote.openssh.terminal import is_there
+from orchestrator.remote.openssh.verdicts import BY_A_PERSON
 from orchestrator.remote.ssh.config import ConfigParseError, Target
 
 if TYPE_CHECKING:
@@ -43,7 +45,12 @@ class Handover:
 
     async def after(self, host: Host, target: Target, verdict: Unreachable) -> Node | Unreachable:
         """Return the node if OpenSSH's client can log in where orch could not, which led to `verdict`."""
-        if not self._is_there or verdict.cause != "authentication" or not target.login_by_openssh:
+        if not self._is_there or verdict.cause not in ("authentication", "gateway"):
+            return verdict
+        wanted = [method for method in verdict.methods if method in BY_A_PERSON]
+        if wanted and is_there():
+            return await self._connect(host, target, f"a login wants {wanted[0]}")
+        if not target.login_by_openssh:
             return verdict
         result = await self._connect(host, target, f"ssh_config has {target.login_by_openssh[0]}")
         return verdict if isinstance(result, Unreachable) else result

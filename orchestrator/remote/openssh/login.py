@@ -11,7 +11,9 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from orchestrator.remote.openssh.terminal import Terminal
 from orchestrator.remote.openssh.verdicts import Failure
 from orchestrator.remote.ssh.config import Target
 from orchestrator.util.quoting import command_line
@@ -19,6 +21,9 @@ from orchestrator.util.quoting import command_line
 PERSIST = 60
 """Seconds after which a master that nothing uses ends by itself."""
 PROGRAM = "ssh"
+ASK_TIMEOUT = 120.0
+"""Seconds in which the user must have logged in; sshd has the same limit (LoginGraceTime)."""
+_INTERRUPT_TIMEOUT = 1.0  # seconds
 _PROBES = 3
 _MAX_LOG = 1 << 20
 
@@ -78,6 +83,53 @@ async def log_in(login: Login, path: Path, timeout: float, *, accept_new: bool) 
     With `accept_new`, the key of a new host is trusted and stored. The master ends by itself when nothing
     has used it for a minute.
     """
+    options = _options(path, timeout, accept_new=accept_new)
+    # Without -v, a master with ControlPersist hides the messages of its ProxyCommand.
+    words = (PROGRAM, "-v", *options, "-o", "BatchMode=yes", *login.words())
+    with tempfile.TemporaryFile(prefix="orch-ssh-") as log:
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *words, **_NO_STREAMS, stderr=log, start_new_session=True
+            )
+        except OSError as error:
+            return Failure(f"{PROGRAM} cannot be started: {error.strerror}", timeout)
+        code = await _exit_code(process, timeout)
+        if code == 0:
+            return None
+        log.seek(0)
+        text = log.read(_MAX_LOG).decode("utf-8", "replace").replace("\r\n", "\n")
+        return Failure(text, timeout, is_timeout=code is None)
+
+
+async def log_in_at(
+    terminal: Terminal, login: Login, path: Path, *, accept_new: bool
+) -> str | None:
+    """Start a master like `log_in`, and let ssh ask the user; return why it is not logged in.
+
+    Sends this process SIGINT if the user interrupts ssh.
+    """
+    options = _options(path, ASK_TIMEOUT, accept_new=accept_new)
+    words = (PROGRAM, *options, "-o", "LogLevel=INFO", *login.words())
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *words, **_NO_STREAMS, stderr=terminal.descriptor, process_group=0
+        )
+    except OSError as error:
+        return f"{PROGRAM} cannot be started: {error.strerror}"
+    with terminal.lent(process.pid):
+        code = await _exit_code(process, ASK_TIMEOUT)
+    if code == -signal.SIGINT:
+        await _interrupt()
+    if code is None:
+        return f"nothing was typed within {ASK_TIMEOUT:g} s"
+    return None if code == 0 else "the login at the terminal failed"
+
+
+_NO_STREAMS: Any = {"stdin": asyncio.subprocess.DEVNULL, "stdout": asyncio.subprocess.DEVNULL}
+
+
+def _options(path: Path, timeout: float, *, accept_new: bool) -> list[str]:
+    """Return the arguments with which ssh goes to the background as a master, once it is logged in."""
     own = (
         f"ControlPath={path}",
         "ControlMaster=yes",
@@ -87,40 +139,31 @@ async def log_in(login: Login, path: Path, timeout: float, *, accept_new: bool) 
         "RemoteCommand=none",
         "RequestTTY=no",
         "PermitLocalCommand=no",
-        "BatchMode=yes",
         *(["StrictHostKeyChecking=accept-new"] if accept_new else []),
     )
-    options = [word for option in own for word in ("-o", option)]
-    with tempfile.TemporaryFile(prefix="orch-ssh-") as log:
-        try:
-            process = await asyncio.create_subprocess_exec(
-                # Without -v, a master with ControlPersist hides the messages of its ProxyCommand.
-                *(PROGRAM, "-v", "-f", "-N", *options, *login.words()),
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.DEVNULL,
-                stderr=log,
-                start_new_session=True,
-            )
-        except OSError as error:
-            return Failure(f"{PROGRAM} cannot be started: {error.strerror}", timeout)
-        is_timeout = False
-        try:
-            async with asyncio.timeout(timeout):
-                code = await process.wait()
-        except TimeoutError:
-            is_timeout, code = True, 255
-        finally:
-            await _end(process)
-        if code == 0:
-            return None
-        log.seek(0)
-        text = log.read(_MAX_LOG).decode("utf-8", "replace").replace("\r\n", "\n")
-        return Failure(text, timeout, is_timeout)
+    return ["-f", "-N", *(word for option in own for word in ("-o", option))]
 
 
-async def _end(process: asyncio.subprocess.Process) -> None:
-    """Kill a login that is not complete, with the proxy commands that it runs."""
-    if process.returncode is None:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        await process.wait()
+async def _interrupt() -> None:
+    """Send this process SIGINT, and wait for what it does: usually, it cancels the caller."""
+    os.kill(os.getpid(), signal.SIGINT)
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_INTERRUPT_TIMEOUT):
+            await asyncio.Event().wait()
+
+
+async def _exit_code(process: asyncio.subprocess.Process, timeout: float) -> int | None:
+    """Return the exit code of a login; None if it is not complete within `timeout` seconds.
+
+    Then, or if cancelled, it is killed with the proxy commands that it runs.
+    """
+    try:
+        async with asyncio.timeout(timeout):
+            return await process.wait()
+    except TimeoutError:
+        return None
+    finally:
+        if process.returncode is None:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            await process.wait()

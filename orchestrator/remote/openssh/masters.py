@@ -7,12 +7,14 @@ import hashlib
 import json
 import shutil
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 
 from orchestrator.errors import LaunchError
 from orchestrator.remote.openssh import mux
 from orchestrator.remote.openssh.folder import Use, claimed, control_folder
-from orchestrator.remote.openssh.login import PROGRAM, Login, log_in
+from orchestrator.remote.openssh.login import PROGRAM, Login, log_in, log_in_at
+from orchestrator.remote.openssh.terminal import opened
 from orchestrator.remote.openssh.verdicts import Failure
 
 _END_TIMEOUT = 5.0  # seconds to end all masters; ControlPersist ends what is left
@@ -25,6 +27,9 @@ class Masters:
         self.keep = False
         self._folder: Path | None = None
         self._uses: dict[Path, Use] = {}
+        self._asking = asyncio.Lock()
+        self._asked: set[Path] = set()
+        self._has_failed = False
 
     def prepare(self) -> None:
         """Raise LaunchError if there is no ssh, or no folder for the sockets."""
@@ -40,9 +45,7 @@ class Masters:
     ) -> Path | Failure:
         """Return the control socket of a master for the node or gateway `name`, or why there is none.
 
-        It is one that is there, or a new one.
-
-        `prepare` comes first.
+        It is one that is there, or a new one. `prepare` comes first.
         """
         assert self._folder is not None
         path = _path(self._folder, name, login)
@@ -54,19 +57,40 @@ class Masters:
                 return Failure("another process is logging in there", timeout)
             if await mux.find_master(str(path)) is None:
                 path.unlink(missing_ok=True)
+                failure: Failure | None = Failure("", timeout)
                 try:
                     failure = await log_in(login, path, timeout, accept_new=accept_new)
-                except BaseException:
-                    await mux.end_master(str(path))
-                    raise
+                    if failure is not None and failure.wants_a_person:
+                        failure = await self._ask(name, login, path, failure, accept_new)
+                finally:
+                    if failure is not None:  # ssh may have been about to go to the background
+                        await mux.end_master(str(path))
                 if failure is not None:
-                    await mux.end_master(
-                        str(path)
-                    )  # it may have been about to go to the background
                     return failure
             if path not in self._uses:
                 self._uses[path] = Use(path)
             return path
+
+    async def _ask(
+        self, name: str, login: Login, path: Path, failure: Failure, accept_new: bool
+    ) -> Failure | None:
+        """Log in at the terminal if there is one.
+
+        One host at a time, each once, and none after one at which that failed.
+        """
+        async with self._asking:
+            if path in self._asked or self._has_failed:
+                return failure
+            self._asked.add(path)
+            with opened() as terminal:
+                if terminal is None:
+                    return failure
+                terminal.say(f"orch: {name}: log in to {login.target.endpoint}")
+                why = await log_in_at(terminal, login, path, accept_new=accept_new)
+            if why is None:
+                return None
+            self._has_failed = True
+            return replace(failure, at_terminal=why)
 
     async def close(self) -> None:
         """End the masters that no other process uses, or leave them to the next."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import re
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from orchestrator.errors import Unreachable
 from orchestrator.remote.ssh.config import Target
@@ -31,23 +31,28 @@ _ERRORS = {
     "Connection timed out": errno.ETIMEDOUT,
     "Operation timed out": errno.ETIMEDOUT,
 }
-_BY_A_PERSON = ("keyboard-interactive", "password")
+BY_A_PERSON = ("keyboard-interactive", "password")
+"""Methods by which only a person can log in."""
 _MAX_MESSAGES = 3
 
 
 @dataclass(frozen=True)
 class Failure:
-    """A login that failed: what ssh printed, and whether it was ended after `timeout` seconds."""
+    """A login that failed: what ssh printed, and whether it was ended after `timeout` seconds.
+
+    `at_terminal` is why a second one failed, in which the user was asked.
+    """
 
     log: str
     timeout: float
     is_timeout: bool = False
+    at_terminal: str = ""
 
     @property
     def wants_a_person(self) -> bool:
         """Whether the server let nobody in, but would after a password or a code."""
         denied = _DENIED.search(self.log)
-        return denied is not None and any(way in denied[1].split(",") for way in _BY_A_PERSON)
+        return denied is not None and any(way in denied[1].split(",") for way in BY_A_PERSON)
 
     def verdict(self, node: str, target: Target, gateway: Target | None) -> Unreachable:
         """Return the verdict on `node`; `gateway` is the last hop on the way to it."""
@@ -111,22 +116,21 @@ class Failure:
             )
         return verdicts.host_key_unknown(kind, fingerprint)
 
-    def _denied(self, verdicts: Verdicts, wanted: str) -> Unreachable:
+    def _denied(self, verdicts: Verdicts, accepted: str) -> Unreachable:
         target = verdicts.target
-        ways = wanted.split(",")
         offered = dict.fromkeys(printable(each) for each in _OFFERED.findall(self.log))
         tried = ", ".join(offered) or "no key"
-        message = f"{target.endpoint} does not let {printable(target.user)} in (tried {tried}"
-        message += f"; it wants {', '.join(ways)})"
-        if "publickey" not in ways and self.wants_a_person:
-            remedy = (
-                "run orch in a terminal, where the password or code can be typed; or log in first, with "
-                f"ControlMaster and ControlPath in ~/.ssh/config: {verdicts.ssh}"
-            )
-            return verdicts.verdict("authentication", message, remedy, verdicts.ssh)
-        copy_id = target.command(program="ssh-copy-id")
-        remedy = f"{copy_id}, or set user and identity_file"
-        return verdicts.verdict("authentication", message, remedy, copy_id)
+        methods = tuple(way for way in accepted.split(",") if way in BY_A_PERSON)
+        if methods and "with partial success" in self.log:
+            verdict = verdicts.more_wanted(tried, methods)
+        else:
+            message = f"{target.endpoint} does not let {printable(target.user)} in (tried {tried})"
+            message += f"; it would accept {' or '.join(methods)}" if methods else ""
+            copy_id = target.command(program="ssh-copy-id")
+            remedy = f"{copy_id}, or set user and identity_file"
+            verdict = verdicts.verdict("authentication", message, remedy, copy_id, methods=methods)
+        more = f"; {self.at_terminal}" if self.at_terminal else ""
+        return replace(verdict, message=f"{verdict.message}{more}")
 
     def _protocol(self, verdicts: Verdicts) -> Unreachable:
         where, reason = verdicts.target.endpoint, self._messages

@@ -32,7 +32,7 @@ _GATEWAY_CAUSES = {
 def behind(node: str, gateway: Unreachable) -> Unreachable:
     """Return the verdict on a node whose gateway cannot be reached."""
     message = f"its gateway {gateway.node} cannot be reached: {gateway.message}"
-    return Unreachable(node, "gateway", message, gateway.remedy)
+    return Unreachable(node, "gateway", message, gateway.remedy, methods=gateway.methods)
 
 
 def by_command(verdict: Unreachable, stderr: bytes) -> Unreachable:
@@ -173,7 +173,8 @@ class Verdicts:
         return self.verdict(
             "authentication",
             f"{self.target.endpoint} accepts a key of {user} ({tried}), and wants {wanted} besides it",
-            f"check with: {self.ssh}",
+            "run orch at a terminal, where it can be typed, or have a connection open there "
+            f"(ControlMaster in ~/.ssh/config): {self.ssh}",
             self.ssh,
             methods=methods,
         )
