@@ -242,7 +242,15 @@ def test_open_connection_of_a_user_serves_a_launch_over_the_default_transport(
     asking.write_text("#!/bin/sh\necho sesame\n")
     asking.chmod(0o700)
     master = sockets.parent / "mine"
-    login: list[str | Path] = ["ssh", "-F", lab.dir / "ssh_config", "-o", "BatchMode=no", "-fNMS", master]
+    login: list[str | Path] = [
+        "ssh",
+        "-F",
+        lab.dir / "ssh_config",
+        "-o",
+        "BatchMode=no",
+        "-fNMS",
+        master,
+    ]
     ask = {"SSH_ASKPASS": str(asking), "SSH_ASKPASS_REQUIRE": "force"}
     opened = lab.run([*login, lab.address("node1")], env=ask)
     assert opened.returncode == 0, opened.stderr
