@@ -95,7 +95,8 @@ async def _start(folder: Path, spec: LaunchSpec | None) -> Controller | None:
     deadline = time.monotonic() + _START_TIMEOUT
     while time.monotonic() < deadline:
         controller = find_controller(folder)
-        if controller is not None:
+        # With another PID, the lock has that of its last holder still, or the process will exit.
+        if controller is not None and controller.pid in (process.pid, 0):
             process.returncode = 0  # it outlives this process
             return controller
         code = process.poll()

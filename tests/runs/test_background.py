@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,9 +13,21 @@ import pytest
 from orchestrator.diagnose.site_signatures import VARIABLE
 from orchestrator.runs import background
 from orchestrator.runs.background import ensure_controller, handing_over
-from orchestrator.runs.lock import Controller, Lock
+from orchestrator.runs.lock import Controller, Lock, find_controller
 from orchestrator.runs.saved_run import Ending
 from tests.runs.helpers import record_in
+
+# Takes the lock, and writes who has it when it is asked to.
+SLOW_CONTROLLER = """
+import fcntl, json, os, sys
+lock = os.open(sys.argv[1], os.O_RDWR)
+fcntl.flock(lock, fcntl.LOCK_EX)
+print(flush=True)
+sys.stdin.readline()
+holder = json.dumps({"pid": os.getpid(), "background": True})
+os.pwrite(lock, holder.encode().ljust(os.fstat(lock).st_size), 0)
+sys.stdin.read()
+"""
 
 
 @pytest.fixture(autouse=True)
@@ -35,6 +49,36 @@ async def test_run_that_is_handed_over_gets_no_other_controller(tmp_path: Path) 
         assert lock is not None
         assert await looking == Controller(os.getpid(), True)
         lock.release()
+
+
+async def test_new_controller_is_not_mistaken_for_the_last_holder_of_the_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = record_in(tmp_path)
+    record.close()
+    last = Lock.take(record.folder, background=False)
+    assert last is not None
+    last.release()
+    (lock,) = record.folder.glob("controller.lock")
+    with subprocess.Popen(
+        [sys.executable, "-c", SLOW_CONTROLLER, lock], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdin is not None and process.stdout is not None
+        process.stdout.readline()
+        assert find_controller(record.folder) == Controller(os.getpid(), False)
+        lock.rename(lock.with_suffix(".taken"))  # nobody controls the run when it is started
+        monkeypatch.setattr(background, "_spawn", lambda *_, **__: _returned(lock, process))
+        starting = asyncio.create_task(ensure_controller(record.folder))
+        assert await asyncio.wait({starting}, timeout=0.2) == (set(), {starting})
+        process.stdin.write(b"\n")
+        process.stdin.flush()
+        assert await starting == Controller(process.pid, True)
+        process.stdin.close()
+
+
+def _returned(lock: Path, process: subprocess.Popen[bytes]) -> subprocess.Popen[bytes]:
+    lock.with_suffix(".taken").rename(lock)
+    return process
 
 
 async def test_ended_run_with_complete_logs_gets_no_controller(tmp_path: Path) -> None:
