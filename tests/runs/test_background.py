@@ -6,6 +6,7 @@ import asyncio
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -51,34 +52,42 @@ async def test_run_that_is_handed_over_gets_no_other_controller(tmp_path: Path) 
         lock.release()
 
 
-async def test_new_controller_is_not_mistaken_for_the_last_holder_of_the_lock(
+@pytest.fixture
+def slow_controller(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    record = record_in(tmp_path)
-    record.close()
-    last = Lock.take(record.folder, background=False)
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A started controller that has the lock of the run, in which its last holder is written still."""
+    record_in(tmp_path).close()
+    last = Lock.take(tmp_path, background=False)
     assert last is not None
     last.release()
-    (lock,) = record.folder.glob("controller.lock")
+    lock, hidden = tmp_path / "controller.lock", tmp_path / "hidden"
     with subprocess.Popen(
         [sys.executable, "-c", SLOW_CONTROLLER, lock], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as process:
-        assert process.stdin is not None and process.stdout is not None
+        assert process.stdout is not None
         process.stdout.readline()
-        assert find_controller(record.folder) == Controller(os.getpid(), False)
-        lock.rename(lock.with_suffix(".taken"))  # nobody controls the run when it is started
-        monkeypatch.setattr(background, "_spawn", lambda *_, **__: _returned(lock, process))
-        starting = asyncio.create_task(ensure_controller(record.folder))
-        assert await asyncio.wait({starting}, timeout=0.2) == (set(), {starting})
-        process.stdin.write(b"\n")
-        process.stdin.flush()
-        assert await starting == Controller(process.pid, True)
-        process.stdin.close()
+        assert find_controller(tmp_path) == Controller(os.getpid(), False)
+        lock.rename(hidden)  # until it is "started"
+
+        def spawn(folder: Path, *, with_spec: bool) -> subprocess.Popen[bytes]:
+            hidden.rename(lock)
+            return process
+
+        monkeypatch.setattr(background, "_spawn", spawn)
+        yield process
+        process.kill()
 
 
-def _returned(lock: Path, process: subprocess.Popen[bytes]) -> subprocess.Popen[bytes]:
-    lock.with_suffix(".taken").rename(lock)
-    return process
+async def test_new_controller_is_not_mistaken_for_the_last_holder_of_the_lock(
+    tmp_path: Path, slow_controller: subprocess.Popen[bytes]
+) -> None:
+    starting = asyncio.create_task(ensure_controller(tmp_path))
+    assert await asyncio.wait({starting}, timeout=0.2) == (set(), {starting})
+    assert slow_controller.stdin is not None
+    slow_controller.stdin.write(b"\n")
+    slow_controller.stdin.flush()
+    assert await starting == Controller(slow_controller.pid, True)
 
 
 async def test_ended_run_with_complete_logs_gets_no_controller(tmp_path: Path) -> None:
