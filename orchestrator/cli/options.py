@@ -113,7 +113,7 @@ class Connection:
         str | None,
         _more(
             metavar="TIME",
-            help="Limit for reaching a node, from its name to the login.  [default: 10s]",
+            help="Limit for reaching a node, from name to login.  [default: ConnectTimeout, or 10s]",
         ),
     ] = None
 

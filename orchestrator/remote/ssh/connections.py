@@ -146,7 +146,8 @@ class SshConnections:
         except ConfigParseError as error:
             remedy = "correct proxy_jump, or ProxyJump in ~/.ssh/config"
             return Unreachable(name, "gateway", str(error), remedy)
-        return await self._open(name, target, hops)
+        result = await self._open(name, target, hops)
+        return verdicts.with_settings(result, target) if isinstance(result, Unreachable) else result
 
     async def _hops(self, target: Target) -> tuple[Target, ...]:
         """Return the gateways on the way to `target`, in order.

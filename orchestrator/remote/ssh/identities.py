@@ -122,7 +122,7 @@ class KeyFiles:
             ssh = Path.home() / ".ssh"
             for name in _DEFAULT_NAMES:
                 file = self.load(str(ssh / name), target.certificate_files)
-                if not file.is_missing:
+                if file.public is not None or not file.is_missing:
                     take_file(file)
         return Offer(tuple(pairs), tuple(names), tuple(left_out), agent_problem)
 
@@ -162,7 +162,10 @@ def _load(path: str, certificates: tuple[str, ...]) -> KeyFile:
         problem = _no_key_file(name)
         if problem is not None:
             if name == path:
-                return KeyFile(path, (), None, problem, is_missing=problem == _MISSING)
+                is_missing = problem == _MISSING
+                # The agent may have the key of a public half.
+                public = _public_half(path) if is_missing else None
+                return KeyFile(path, (), public, problem, is_missing=is_missing)
             return KeyFile(path, (), None, f"{printable(name)}: {problem}")
     public = _public_half(path)
     usable = [name for name in certificates if _no_key_file(name) is None]

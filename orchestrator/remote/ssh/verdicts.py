@@ -43,6 +43,15 @@ def by_command(verdict: Unreachable, stderr: bytes) -> Unreachable:
     return replace(verdict, message=message)
 
 
+def with_settings(verdict: Unreachable, target: Target) -> Unreachable:
+    """Return `verdict` with the settings of ssh_config that were not followed: they may be the reason."""
+    ignored = ", ".join(target.without_effect)
+    if not ignored or verdict.cause.startswith("host-key"):
+        return verdict
+    message = f"{verdict.message}; orch did not follow {ignored} of your ssh_config"
+    return replace(verdict, message=message)
+
+
 @dataclass(frozen=True)
 class Verdicts:
     """Makes the verdicts on `node`, which is reached at `target`."""
@@ -58,13 +67,7 @@ class Verdicts:
     def verdict(
         self, cause: str, message: str, remedy: str, command: str = "", **more: Any
     ) -> Unreachable:
-        """Return a verdict; `command` is a command line in `remedy` that ends with the login.
-
-        Settings of ssh_config that orch does not follow are named: they may be the reason.
-        """
-        ignored = ", ".join(self.target.without_effect)
-        if ignored and not cause.startswith("host-key"):
-            message += f"; orch does not follow {ignored} of your ssh_config"
+        """Return a verdict; `command` is a command line in `remedy` that ends with the login."""
         login = shlex.quote(shlex.split(command)[-1]) if command and command.isprintable() else ""
         place = printable(self.target.hostname)
         return Unreachable(

@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import asyncssh
 import pytest
@@ -16,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.remote.ssh.config import Target
-from orchestrator.remote.ssh.identities import KeyFiles
+from orchestrator.remote.ssh.identities import KeyFiles, Offer
 
 PRIVATE = asyncssh.generate_private_key("ssh-ed25519").export_private_key()
 TARGET = Target(label="n", hostname="n", port=22, user="me")
@@ -137,3 +138,45 @@ def test_key_file_with_any_bytes_is_loaded_or_left_out(noise: bytes, at: int) ->
         loaded = KeyFiles().load(str(file), (str(file),))
     assert loaded.pairs or loaded.problem
     assert (loaded.problem or "").isprintable()
+
+
+class _Agent:
+    """An agent with these keys."""
+
+    def __init__(self, *keys: asyncssh.SSHKey) -> None:
+        self._pairs = [pair for key in keys for pair in asyncssh.load_keypairs(key)]
+
+    async def get_keys(self) -> list[asyncssh.SSHKeyPair]:
+        return self._pairs
+
+
+async def test_identities_only_without_files_offers_the_default_files_only(
+    home: Path, keygen: Callable[..., Path]
+) -> None:
+    keygen(home / ".ssh" / "id_ed25519")
+    agent: Any = _Agent(asyncssh.generate_private_key("ssh-ed25519"))
+    offer = await KeyFiles().offer(replace(TARGET, identities_only=True), agent)
+    assert offer.names == ("~/.ssh/id_ed25519",)
+
+
+async def test_identity_file_none_omits_the_default_files(
+    home: Path, keygen: Callable[..., Path]
+) -> None:
+    keygen(home / ".ssh" / "id_ed25519")
+    offer = await KeyFiles().offer(replace(TARGET, identity_files=("none",)), None)
+    assert offer == Offer((), (), ())
+
+
+async def test_certificate_on_disk_is_offered_with_the_key_of_the_agent(
+    home: Path, tmp_path: Path, keygen: Callable[..., Path]
+) -> None:
+    key, authority = keygen(tmp_path / "key"), keygen(tmp_path / "ca")
+    sign(authority, key)
+    agent: Any = _Agent(asyncssh.read_private_key(str(key)))
+    key.unlink()
+    certificate = f"{key}-cert.pub"
+    offer = await KeyFiles().offer(replace(TARGET, certificate_files=(certificate,)), agent)
+    assert [pair.has_cert for pair in offer.pairs] == [True, False]
+    target = replace(TARGET, identity_files=(str(key),), identities_only=True)
+    offer = await KeyFiles().offer(target, agent)
+    assert offer.names == (f"{key} (agent, certificate)", f"{key} (agent)")
