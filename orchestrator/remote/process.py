@@ -81,7 +81,7 @@ class ProcessNode:
         self.closed = True
         for channel in self._channels:
             channel.close()
-            await channel.wait_closed()
+        await asyncio.gather(*(channel.wait_closed() for channel in self._channels))
 
 
 class ProcessChannel(StreamChannel, asyncio.SubprocessProtocol):

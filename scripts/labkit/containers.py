@@ -92,6 +92,9 @@ class Containers:
 
     def remove(self, name: str) -> None:
         """Kill and remove a container."""
+        self.call(
+            "kill", name
+        )  # `rm --force` waits for ten seconds: the first process ignores SIGTERM
         self.call("rm", "--force", name)
         self.names.remove(name)
 
@@ -149,13 +152,8 @@ class Containers:
         self.call("import", str(archive), _IMAGE)
 
     def _end(self) -> None:
-        for name in self.names:
-            subprocess.run(
-                [*self._command, "rm", "--force", name],
-                capture_output=True,
-                timeout=60,
-                check=False,
-            )
+        for words in (["kill", *self.names], ["rm", "--force", *self.names]):
+            subprocess.run([*self._command, *words], capture_output=True, timeout=60, check=False)
         if self.engine == "docker":
             self.call("rmi", _IMAGE)
         if self._namespaces is not None:

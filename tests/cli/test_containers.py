@@ -140,7 +140,8 @@ def test_container_that_is_not_there_or_does_not_run_is_reported(
     assert f"start it with: {engine} start node-c" in done.stderr
     assert f"list the containers with: {engine} ps -a" in done.stderr
     assert "node-x: " in done.stderr
-    containers.remove("node-c")
+    containers.call("rm", "node-c")
+    containers.names.remove("node-c")
 
 
 def test_node_whose_container_is_removed_is_lost(on: Orch, containers: Containers) -> None:

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 # Time for the program to reach the node and for a shell there to start.
 _START_TIMEOUT = 30.0
 _MISSES = 3
+# Time for a program to end by itself after its input: one that is killed leaves a session behind, for which
+# `podman rm` waits.
+_END_TIMEOUT = 2.0
 
 # The marker on standard output is the start of the script's output. That on standard error comes with its
 # exit code: it distinguishes a script that ends from a program that breaks off, whose own exit code may be
@@ -125,7 +128,7 @@ class CommandNode(ProcessNode):
             return error.text
         return None if verdict is None else verdict.message
 
-    async def _open(self, script: str, timeout: float) -> ProcessChannel:
+    async def _open(self, script: str, timeout: float) -> CommandChannel:
         """Start `script`; return once it runs. Raises ShellError if not within `timeout` seconds."""
         marker = secrets.token_hex(16)
         channel = await self._start(
@@ -144,9 +147,9 @@ class CommandNode(ProcessNode):
             said = channel.stderr or error.partial
             verdict = self._verdicts.failed(channel.program_exit_code or 0, said)
         except BaseException:
-            channel.close()
+            channel.kill()
             raise
-        channel.close()
+        channel.kill()
         raise ShellError(verdict)
 
 
@@ -159,6 +162,19 @@ class CommandChannel(ProcessChannel):
     def __init__(self, node: str, marker: bytes) -> None:
         super().__init__(node)
         self._end = re.compile(rb"\n%b (\d{1,3})\n" % marker)
+
+    def close(self) -> None:
+        """End the input of the program; kill it if it has not ended soon."""
+        for fd in (0, 1):
+            self._process.get_pipe_transport(fd).close()
+        if self.program_exit_code is None:
+            asyncio.get_running_loop().call_later(_END_TIMEOUT, self.kill)
+        else:
+            self.kill()
+
+    def kill(self) -> None:
+        """Kill the program and all processes in its session."""
+        super().close()
 
     def pipe_data_received(self, fd: int, data: bytes) -> None:
         super().pipe_data_received(fd, data)
