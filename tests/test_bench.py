@@ -111,6 +111,33 @@ def test_json_has_every_value_and_verdict() -> None:
     }  # fmt: skip
 
 
+def test_page_has_one_table_of_the_last_run_between_its_marks() -> None:
+    marks = "before\n<!-- bench: written by scripts/bench --page -->\nold\n<!-- /bench -->\nafter\n"
+    machine = {"cores": 2, "load": 0.13}
+    page = report.on_page(marks, [result(3.0, 1.0, 1.5, limit=1.2)], machine)
+    assert page.startswith("before\n<!-- bench") and page.endswith("\n<!-- /bench -->\nafter\n")
+    assert "old" not in page and "load 0.1 at the start" in page
+    assert [line for line in page.splitlines() if line.startswith("|")] == [
+        "| case | what | measured | at most |",
+        "| --- | --- | --- | --- |",
+        "| `fanout`: many hosts | wall, s | orch 1.50 (1.00 to 3.00), pdsh 4.00 |  |",
+        "|  | orch: wall, s | 1.50 (1.00 to 3.00) | 1.2: missed |",
+    ]
+    assert report.on_page(page, [result(3.0, 1.0, 1.5, limit=1.2)], machine) == page
+
+
+def test_performance_page_has_the_marks_of_the_bench() -> None:
+    page = cli.PAGE.read_text(encoding="utf-8")
+    assert report.on_page(page, [result(1.0, limit=2.0)], {"cores": 2, "load": 0.0}).count("\n") < (
+        page.count("\n")
+    )
+
+
+def test_page_of_some_cases_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["help", "--page"]) == 2
+    assert "--page writes one run of all cases" in capsys.readouterr().err
+
+
 # -- the command -------------------------------------------------------------------------------
 
 

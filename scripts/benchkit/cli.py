@@ -19,6 +19,8 @@ from benchkit import fanout, files, firehose, first_line, helptext, preflight, q
 from benchkit.measure import BenchError
 from benchkit.numbers import Result
 
+PAGE = Path(__file__).parents[2] / "docs/performance.md"
+
 
 @dataclass(frozen=True)
 class Case:
@@ -52,6 +54,9 @@ def main(argv: Sequence[str]) -> int:
     """Run the cases; return 1 if a bound is missed with --check, 2 if a case cannot run."""
     options = _parser().parse_args(argv)
     names = options.cases or list(CASES)
+    if options.page and set(names) != set(CASES):
+        print("bench: --page writes one run of all cases: name none", file=sys.stderr)
+        return 2
     if unknown := set(names) - set(CASES):
         print(f"bench: no such case: {', '.join(sorted(unknown))}", file=sys.stderr)
         return 2
@@ -69,6 +74,9 @@ def main(argv: Sequence[str]) -> int:
     except (BenchError, LabError) as error:
         print(f"bench: {error}", file=sys.stderr)
         return 2
+    if options.page:
+        page = PAGE.read_text(encoding="utf-8")
+        PAGE.write_text(report.on_page(page, results, machine), encoding="utf-8")
     if options.json:
         text = json.dumps(report.to_json(results, machine), indent=2)
         options.json.write_text(text + "\n")
@@ -108,6 +116,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("cases", nargs="*", metavar="CASE", help="the cases to run (default: all)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write all numbers to FILE")
+    parser.add_argument(
+        "--page", action="store_true", help="also write the numbers into docs/performance.md"
+    )
     parser.add_argument("--runs", type=_positive, metavar="N", help="repeat each case N times")
     parser.add_argument(
         "--hosts",

@@ -1,15 +1,17 @@
-"""Show results as a table or JSON."""
+"""Show results as a table, as JSON, or on a page of the documentation."""
 
 from __future__ import annotations
 
 import os
 import platform
 from collections.abc import Sequence
+from statistics import median
 from typing import Any
 
 from benchkit.numbers import Result, Series
 
 _HEADS = ("median", "min", "max", "runs")
+_START, _END = "<!-- bench: written by scripts/bench --page -->\n", "<!-- /bench -->\n"
 
 
 def table(result: Result) -> str:
@@ -32,6 +34,47 @@ def table(result: Result) -> str:
         )
     lines += [f"  - {note}" for note in result.notes]
     return "\n".join(lines) + "\n"
+
+
+def on_page(page: str, results: Sequence[Result], machine: dict[str, Any]) -> str:
+    """Return a page with these results between its two marks, in one Markdown table."""
+    before, _, rest = page.partition(_START)
+    _, _, after = rest.partition(_END)
+    rows = [row for result in results for row in _rows(result)]
+    return (
+        f"{before}{_START}\n"
+        f"{machine['cores']} cores, which the hosts, the ranks and the controller share; "
+        f"load {machine['load']:.1f} at the start.\n"
+        "Medians, with minimum and maximum in brackets.\n\n"
+        "| case | what | measured | at most |\n| --- | --- | --- | --- |\n"
+        + "".join(f"| {' | '.join(row)} |\n" for row in rows)
+        + f"\n{_END}{after}"
+    )
+
+
+def _rows(result: Result) -> list[tuple[str, str, str, str]]:
+    """Return a row for each quantity, with all tools, and one for each bound."""
+    measured: dict[str, list[str]] = {}
+    for series in result.series:
+        tools = measured.setdefault(f"{series.quantity}, {series.unit}", [])
+        tools.append(f"{series.contender} {_spread(series.values)}")
+    rows = [(quantity, ", ".join(tools), "") for quantity, tools in measured.items()]
+    rows += [
+        (
+            f"{bound.what}, {bound.unit}",
+            _spread(bound.values),
+            f"{bound.limit:g}{'' if bound.met else ': missed'}",
+        )
+        for bound in result.bounds
+    ]
+    case = f"`{result.case}`: {result.title}"
+    return [(case if row == rows[0] else "", *row) for row in rows]
+
+
+def _spread(values: Sequence[float]) -> str:
+    if len(values) == 1:
+        return _short(values[0])
+    return f"{_short(median(values))} ({_short(min(values))} to {_short(max(values))})"
 
 
 def to_json(results: Sequence[Result], machine: dict[str, Any]) -> dict[str, Any]:
