@@ -12,6 +12,7 @@ OrchError                    a problem that the user can solve
     ├── PreflightError       a check found a reason for the job to hang or fail
     └── NodeError            the agent on a node failed or the connection to it
         ├── LoginRefused     a node answers and does not accept the login
+        ├── NodeGone         a node was taken away, and does not come back
         └── ConnectionLost   the connection to a node broke; its processes may still run
 
 Each says what happened, where, and what to do. The command line prints `str(error)` and exits with
@@ -97,7 +98,8 @@ class Unreachable:
 
     `cause` is one of: refused, timed-out, no-route, name, host-key-unknown, host-key-changed,
     authentication, protocol, gateway, shell, agent (the login works, but orch's agent failed), program,
-    container (the program that runs commands there failed, or does not find a running container).
+    container (the program that runs commands there failed, or does not find a running container), slurm
+    (its srun starts no step there), gone (the node was taken away, and does not come back).
 
     The parts that differ between nodes, if any: `place` is the node's address as `message` has it;
     `command` is a command line in `remedy` that ends with `login`; `evidence` is in brackets in `message`.
@@ -156,6 +158,10 @@ class NodeError(LaunchError):
 
 class LoginRefused(NodeError):
     """A node answers and does not accept the login; that needs the user, trying again does not help."""
+
+
+class NodeGone(NodeError):
+    """A node was taken away, with all that ran there: its job ended, for example."""
 
 
 class ConnectionLost(NodeError):

@@ -1,7 +1,8 @@
 """Fixtures for tests of several packages: labs of real hosts; markers of tests that may be skipped.
 
-A test marked `lab` needs root and some system programs, one marked `torch` needs torch. If these are
-missing, it is skipped with the reason; with ORCH_REQUIRE=lab,torch it fails instead.
+A test marked `lab` needs root and some system programs, one marked `torch` needs torch, and one marked
+`slurm` Slurm and ORCH_SLURM=1. If these are missing, it is skipped with the reason; with
+ORCH_REQUIRE=lab,torch,slurm it fails instead.
 
 Such a test runs real daemons and processes, on a machine that may be busy: one that fails is run once more
 if pytest-rerunfailures is installed, and listed at the end (docs/decisions/0033).
@@ -26,7 +27,7 @@ from hypothesis import settings
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "scripts"))
 
-from labkit import life, processes
+from labkit import life, processes, slurm
 from labkit.lab import Lab
 
 from tests.homes import install
@@ -53,7 +54,13 @@ def _no_torch() -> str | None:
     return None if find_spec("torch") else "torch is not installed: pip install '.[torch]'"
 
 
-_MARKERS: dict[str, Callable[[], str | None]] = {"lab": life.missing, "torch": _no_torch}
+def _no_slurm() -> str | None:
+    return slurm.missing() if os.environ.get("ORCH_SLURM") else "not asked for: ORCH_SLURM=1"
+
+
+_MARKERS: dict[str, Callable[[], str | None]] = {
+    "lab": life.missing, "torch": _no_torch, "slurm": _no_slurm,
+}  # fmt: skip
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

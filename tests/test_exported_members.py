@@ -23,7 +23,7 @@ def test_every_error_is_exported() -> None:
         name for name in vars(errors)
         if isinstance(getattr(errors, name), type) and issubclass(getattr(errors, name), Exception)
     }  # fmt: skip
-    internal = {"Interrupted", "ConnectionLost", "LoginRefused"}
+    internal = {"Interrupted", "ConnectionLost", "LoginRefused", "NodeGone"}
     assert family - internal <= set(orchestrator.__all__)
 
 

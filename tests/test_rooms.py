@@ -14,7 +14,7 @@ import orchestrator
 
 ROOT = Path(orchestrator.__file__).parent
 
-_GROUND = {"diagnose", "errors", "inventory", "logs", "node", "reasons", "util", "version"}
+_GROUND = {"diagnose", "errors", "inventory", "logs", "node", "reasons", "slurm", "util", "version"}
 _CORE = _GROUND | {"events", "plan", "remote"}
 _RUNS = _CORE | {"hangs", "preflight", "sync"}
 _PIPELINE = _RUNS | {"runs"}
@@ -37,10 +37,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "sync": _CORE - {"events"},
     "events": {"errors", "logs", "node", "plan", "reasons"},
     "plan": {"errors", "inventory", "node", "util"},
-    "remote": {"errors", "inventory", "node", "reasons", "util"},
+    "remote": {"errors", "inventory", "node", "reasons", "slurm", "util"},
     "diagnose": {"errors", "logs", "util"},
     "logs": {"errors", "node", "util"},
-    "inventory": {"errors", "util"},
+    "inventory": {"errors", "slurm", "util"},
+    "slurm": {"errors", "node", "util"},
     "util": {"errors"},
     "node": set(),
     "reasons": {"node", "util"},

@@ -71,6 +71,7 @@ async def control_run(
         async with connections_to(saved) as (connections, transport):
             if saved.has_ended:
                 await _fetch(record, saved, connections, emit)
+                await transport.release()
                 return
             if spec is not None and record.spec is not None:
                 record.spec = spec

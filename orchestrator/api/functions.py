@@ -89,7 +89,7 @@ async def _launch(
             names.append(event.plan.run)
         emit(event)
 
-    async with launch_request(script, arguments, options) as request:
+    async with launch_request(script, arguments, options, interrupts=interrupts) as request:
         await use_case.launch(request, hear, interrupts)
     return runs_folder() / names[0]
 

@@ -13,6 +13,7 @@ from orchestrator.api.hosts import Note, open_hosts
 from orchestrator.api.job import JobOptions, local_name, read_job
 from orchestrator.api.launch import Request
 from orchestrator.api.program import check_started_once
+from orchestrator.api.slurm_hosts import slurm_hosts
 from orchestrator.api.values import (
     AnyPath,
     Size,
@@ -24,6 +25,7 @@ from orchestrator.api.values import (
     seconds,
     word_list,
 )
+from orchestrator.control.interrupts import Interrupts
 from orchestrator.errors import UsageError
 from orchestrator.pipeline.outgoing import SYNC_LIMIT
 from orchestrator.plan import Elastic
@@ -58,6 +60,7 @@ class LaunchOptions(JobOptions, total=False):
     log_limit: Size | None
     restarts: int | None
     elastic: str | None
+    slurm: str | None
     fetch: Sequence[str]
 
 
@@ -69,11 +72,13 @@ async def launch_request(
     *,
     before: Sequence[str] = (),
     note: Note | None = None,
+    interrupts: Interrupts | None = None,
 ) -> AsyncIterator[Request]:
     """Yield the request for these options; its transport is open within the context.
 
-    `before` are the words of the command line before SCRIPT. Raises TypeError for an unknown option,
-    UsageError for an invalid value, LaunchError if the folders of embedded nodes cannot be used.
+    `before` are the words of the command line before SCRIPT; `interrupts` end the wait for nodes of Slurm.
+    Raises TypeError for an unknown option, UsageError for an invalid value, LaunchError if the folders of
+    embedded nodes cannot be used, or Slurm gives no nodes.
     """
     check_names("launch", options, LaunchOptions)
     preflight = one_of("--preflight", options.get("preflight", "quick"), "quick", "full", "off")
@@ -84,7 +89,10 @@ async def launch_request(
         script, arguments, options, launcher_arguments=launcher_arguments, before=before
     )
     job = replace(asked.job, elastic=_elastic(options.get("elastic"), restarts))
-    async with open_hosts(options, local_name=local_name(job), note=note) as (inventory, transport):
+    async with (
+        slurm_hosts(options, asked.job, note, interrupts) as hosts,
+        open_hosts(hosts, local_name=local_name(job), note=note) as (inventory, transport),
+    ):
         if asked.program is not None and preflight != "off":
             check_started_once(asked.program, choose_launcher(inventory.hosts, job))
         yield Request(

@@ -50,6 +50,7 @@ def launch(
       orch launch -i hosts.yaml --nodes 'gpu[0-3]' --launcher fabric train.py
       orch launch --local 2 --nproc 2 train.py
       orch launch --fetch 'checkpoints/' --fetch '*.csv' train.py
+      orch launch --slurm '--partition gpu --nodes 4 --time 2:00:00' train.py
       orch launch --dry-run train.py
       RUN=$(orch launch --detach train.py) && orch logs -f "$RUN"
 
@@ -71,6 +72,7 @@ def launch(
     from orchestrator.api.selection import rank_set, ranks_of
     from orchestrator.api.values import seconds
     from orchestrator.cli.console import run_and_exit
+    from orchestrator.errors import UsageError
     from orchestrator.ui.console import Console, View
 
     words, before = tuple(arguments or ()), words_before_script(context)
@@ -91,9 +93,14 @@ def launch(
 
     async def launch_and_show() -> int:
         interrupts = interrupts_by(can_leave=True)
+        if dry_run and terms.slurm is not None:
+            raise UsageError(
+                "--dry-run asks the nodes, and Slurm has not given any: leave out --slurm"
+            )
         request = launch_request(
-            script, words, options.given(hosts, job, terms), before=before, note=options.show_format
-        )
+            script, words, options.given(hosts, job, terms),
+            before=before, note=options.show_format, interrupts=interrupts,
+        )  # fmt: skip
         async with request as opened:
             if dry_run:
                 plan = await use_case.dry_run(opened, console, interrupts)

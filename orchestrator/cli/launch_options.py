@@ -50,6 +50,13 @@ class LaunchOptions:
         str | None,
         _start(metavar="NAME", help="Prefix of the run's name.  [default: the script's name]"),
     ] = None
+    slurm: Annotated[
+        str | None,
+        _start(
+            metavar="OPTIONS",
+            help="Ask Slurm for the nodes, with these options of sbatch; wait in its queue.",
+        ),
+    ] = None
     detach: Annotated[
         bool, _start("--detach", "-d", help="Return once the job runs; print the run's name.")
     ] = False

@@ -14,7 +14,7 @@ from orchestrator.control.copies import Copies, NoSpace
 from orchestrator.control.first_failure import NodeState
 from orchestrator.control.node_reports import NodeReports
 from orchestrator.control.verdict import FINAL
-from orchestrator.errors import LoginRefused, NodeError
+from orchestrator.errors import LoginRefused, NodeError, NodeGone
 from orchestrator.logs.store import GapError, LimitReached
 from orchestrator.plan import NodePlan
 from orchestrator.reasons import Stop
@@ -48,6 +48,7 @@ class Follower:
         self._run = record.plan.run
         self._record = record
         self._emit = emit
+        self._on_news = on_news
         self._reports = NodeReports(plan, record, emit, on_news)
         self._copies = Copies(
             plan.name, record, emit, self._reports.stream_of, self._reports.note_heard
@@ -129,6 +130,10 @@ class Follower:
                 if not self.connection.is_up:
                     await self.connection.connect()
                 await self._follow_connection()
+                return
+            except NodeGone as error:
+                self.give_up(error.text)
+                self._on_news()
                 return
             except (NodeError, GapError) as error:
                 await self.connection.close()

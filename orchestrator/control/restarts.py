@@ -10,6 +10,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 
 from orchestrator import events
 from orchestrator.control.conclusion import record_end
@@ -19,6 +20,7 @@ from orchestrator.control.journal import Journal
 from orchestrator.control.next_attempt import NextAttempt, NotRestarted
 from orchestrator.control.results import fetch_at_end, report_files
 from orchestrator.control.run import Run
+from orchestrator.control.taken_nodes import verdict_on_taken_nodes
 from orchestrator.control.verdict import Verdict
 from orchestrator.remote.base import Transport
 from orchestrator.remote.connection import NodeConnection, close_all
@@ -76,8 +78,12 @@ async def supervise(
                 record.attempt = run.latest_attempt
                 verdict = _with_why(verdict, why_last)
             await report_files(record, connections[0], emit)
+            if verdict.exit_code != 0 and interrupts.count == 0:
+                taken = await transport.why_taken(partial(close_all, connections))
+                verdict = verdict if taken is None else verdict_on_taken_nodes(verdict, taken)
             missing = half_started + departed.missing
             await record_end(record, run.followers, verdict, missing, interrupts, emit)
+            await transport.release()
             return verdict
     finally:
         writing.cancel()

@@ -14,6 +14,10 @@ def main() -> None:
     if os.path.exists(compiled):
         sys.path.insert(0, compiled)  # see packages.py
     if verb == "serve":
+        if os.environ.pop("ORCH_STEP", None):
+            from orchestrator.node.step import remain
+
+            remain()
         from orchestrator.node.serve import main as serve
 
         serve()

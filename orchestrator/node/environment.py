@@ -12,19 +12,37 @@ _MAX_TOTAL = 6 << 20  # three quarters of the usual stack, however large the sta
 _MAX_STRING_PAGES = 32  # MAX_ARG_STRLEN of linux/binfmts.h
 _OWN_BYTES = 16 << 10  # that a launcher, the shim and orch itself add for a rank
 _MAX_NAMED = 3  # of the largest
+# What Slurm says of the job. The rest is about one task of one step, which a rank is not: Lightning and
+# others would take rank and world size from there.
+_SLURM_JOB = frozenset((
+    "SLURM_CLUSTERS", "SLURM_CLUSTER_NAME", "SLURM_CONF", "SLURM_CPUS_PER_TASK", "SLURM_JOBID",
+    "SLURM_JOB_ACCOUNT", "SLURM_JOB_END_TIME", "SLURM_JOB_ID", "SLURM_JOB_NAME", "SLURM_JOB_PARTITION",
+    "SLURM_JOB_QOS", "SLURM_JOB_START_TIME", "SLURM_JOB_USER", "SLURM_RESTART_COUNT", "SLURM_SUBMIT_DIR",
+    "SLURM_SUBMIT_HOST", "SLURM_TMPDIR",
+))  # fmt: skip
 
 
 def job_environment(unset: List[str], given: Dict[str, str]) -> Dict[str, str]:
     """Return the environment of a job's process: that of the login, overridden by `given`.
 
-    Without the variables in `unset`, and without those that torchrun would take for its options.
+    Without the variables in `unset`, without those that torchrun would take for its options, and without
+    those that say that the process is a task of Slurm.
     """
     inherited = {
         name: value
         for name, value in os.environ.items()
-        if name not in unset and not name.startswith("PET_")
+        if name not in unset and not name.startswith("PET_") and not is_of_slurm_step(name)
     }
     return {**inherited, **given}
+
+
+def is_of_slurm_step(name: str) -> bool:
+    """Return whether a variable describes a task or step of Slurm, not the job and its array."""
+    if name.startswith(("PMI_", "PMIX_", "SLURMD_")):
+        return True
+    return (
+        name.startswith("SLURM_") and name not in _SLURM_JOB and not name.startswith("SLURM_ARRAY_")
+    )
 
 
 def fits(env: Dict[str, str], unset: List[str], processes: List[Dict[str, Any]]) -> Optional[Any]:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, runtime_checkable
 
 from orchestrator.errors import ConnectionLost, NodeError, Unreachable
 from orchestrator.util.text import nearest
@@ -20,11 +20,13 @@ if TYPE_CHECKING:
     from orchestrator.inventory import Host
 
 __all__ = [
+    "GONE",
     "Capabilities",
     "Channel",
     "Completed",
     "ConnectionLost",
     "Node",
+    "NodesTaken",
     "OnResult",
     "Screen",
     "ShellError",
@@ -169,6 +171,18 @@ class Capabilities:
     """A channel to a node that has vanished raises ConnectionLost in bounded time, even if it is idle."""
 
 
+GONE = "gone"
+"""The cause of an `Unreachable` node that was taken away and does not come back."""
+
+
+@dataclass(frozen=True)
+class NodesTaken:
+    """Why the nodes of a run were taken away, by whatever had lent them: its word, and a text."""
+
+    kind: Literal["cancelled", "time-limit", "node-failed", "preempted", "ended"]
+    text: str
+
+
 OnResult = Callable[[str, Node | Unreachable, float], None]
 """Called with a host's name, its connection or why there is none, and the seconds that took."""
 
@@ -234,6 +248,16 @@ class Transport(ABC):
 
     def hand_over(self) -> None:  # noqa: B027 (most hold nothing)
         """When closed, leave what a process with the same options needs to continue."""
+
+    async def why_taken(self, hang_up: Callable[[], Awaitable[None]]) -> NodesTaken | None:
+        """Return why the nodes were taken away; None if they were not, as far as is known.
+
+        Calls `hang_up`, which closes all connections, if that is not known before.
+        """
+        return None
+
+    async def release(self) -> None:  # noqa: B027 (most have nothing to give back)
+        """Give back what was taken for the run, which has ended. May be called again."""
 
     async def __aenter__(self) -> Self:
         return self

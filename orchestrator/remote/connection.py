@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 
-from orchestrator.errors import LoginRefused, NodeError, OrchError, Unreachable
+from orchestrator.errors import LoginRefused, NodeError, NodeGone, OrchError, Unreachable
 from orchestrator.inventory import Host
 from orchestrator.remote.agent import Agent
-from orchestrator.remote.base import Node, Transport
+from orchestrator.remote.base import GONE, Node, Transport
 
 _REFUSALS = ("host-key-unknown", "host-key-changed", "authentication")
 _GATHER = 0.05  # seconds; connections that break together are restored together
@@ -89,8 +89,7 @@ class Connector:
                 await _hang_up(answer.result())  # it was connected just before the cancellation
             raise
         if isinstance(result, Unreachable):
-            kind = LoginRefused if result.cause in _REFUSALS else NodeError
-            raise kind(result.node, result.message, remedy=result.remedy)
+            raise _kind(result)(result.node, result.message, remedy=result.remedy)
         return result
 
     async def close(self) -> None:
@@ -131,6 +130,12 @@ class Connector:
             for answer in answers.values():
                 answer.cancel()
             await asyncio.gather(*map(_hang_up, unwanted), return_exceptions=True)
+
+
+def _kind(failure: Unreachable) -> type[NodeError]:
+    if failure.cause == GONE:
+        return NodeGone
+    return LoginRefused if failure.cause in _REFUSALS else NodeError
 
 
 async def _hang_up(result: Node | Unreachable) -> None:

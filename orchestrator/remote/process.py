@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -29,12 +29,19 @@ class ProcessNode:
     """The `Node` whose scripts are run by the program and arguments that `command` returns.
 
     The program runs the script in a POSIX shell on the node, on its own standard streams, and exits with
-    its code. `drop` breaks the connection: every channel, and every later `open`, raises ConnectionLost.
+    its code; it has the variables of `environment` (None: those of orch). `drop` breaks the connection:
+    every channel, and every later `open`, raises ConnectionLost.
     """
 
-    def __init__(self, host: Host, command: Callable[[str], Sequence[str]]) -> None:
+    def __init__(
+        self,
+        host: Host,
+        command: Callable[[str], Sequence[str]],
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self._host = host
         self._command = command
+        self._environment = environment
         self._channels: set[ProcessChannel] = set()
         self.lost = False
         self.closed = False
@@ -61,7 +68,7 @@ class ProcessNode:
         argv = self._command(script)
         try:
             _, channel = await asyncio.get_running_loop().subprocess_exec(
-                make_channel, *argv, start_new_session=True
+                make_channel, *argv, start_new_session=True, env=self._environment
             )
         except OSError as error:
             raise NodeError(self.name, f"{argv[0]} cannot be started: {error.strerror}") from error

@@ -21,6 +21,7 @@ _OWN = {
     "podman": "orchestrator.remote.command.containers:PodmanTransport",
     "kubectl": "orchestrator.remote.command.containers:KubectlTransport",
     "command": "orchestrator.remote.command.transport:CommandTransport",
+    "srun": "orchestrator.remote.slurm.transport:SrunTransport",
     "local": "orchestrator.remote.embedded.transport:EmbeddedTransport",
 }
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from labkit import life, processes
+from labkit import life, processes, slurm
 from labkit.lab import LabError
 
 DESCRIPTION = """\
@@ -36,6 +36,9 @@ examples:
   scripts/lab exec ctl -- orch launch -i /tmp/orch-lab-lab/hosts.yaml train.py
   scripts/lab exec node1 -- kill -HUP 1     # restart its sshd
   scripts/lab down
+  scripts/lab slurm up 4                    # the same, with Slurm on it
+  scripts/lab exec --name slurm ctl -- env SLURM_CONF=/run/slurm/slurm.conf srun --nodes=4 hostname
+  scripts/lab slurm down
 """
 
 
@@ -95,9 +98,38 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("node", help="node0, node1, ..., or ctl")
     run.add_argument("command", nargs=argparse.REMAINDER, metavar="-- CMD...")
 
+    _add_slurm(commands)
+
     status = commands.add_parser("status", help="list the running labs")
     status.set_defaults(call=_status)
     return parser
+
+
+def _add_slurm(commands: Any) -> None:
+    """Add `slurm up` and `slurm down`: a lab with Slurm."""
+    parser = commands.add_parser("slurm", help="start or stop a lab with Slurm")
+    verbs = parser.add_subparsers(required=True, metavar="up|down")
+    named = argparse.ArgumentParser(add_help=False)
+    named.add_argument("--name", default="slurm", help="name of the lab (default: slurm)")
+    up = verbs.add_parser("up", parents=[named], help="start a lab with Slurm")
+    up.set_defaults(call=_slurm_up)
+    up.add_argument("n", type=int, nargs="?", default=4, metavar="N", help="hosts (default: 4)")
+    down = verbs.add_parser("down", parents=[named], help="stop it and remove its files")
+    down.set_defaults(call=_down, dir=None)
+
+
+def _slurm_up(options: argparse.Namespace) -> int:
+    if reason := slurm.missing():
+        raise LabError(reason)
+    lab = life.up(options.n, options.name)
+    try:
+        slurm.start(lab)
+    except BaseException:
+        life.down(lab.name)
+        raise
+    print(f"lab {lab.name} is up with Slurm: {', '.join(lab.nodes)}")
+    print(f"environment of its commands: SLURM_CONF={slurm.CONFIG}")
+    return 0
 
 
 def _up(options: argparse.Namespace) -> int:

@@ -19,7 +19,7 @@ from .orch import Complete
     ("line", "expected"),
     [
         ("launch --launcher f", ["fabric"]),
-        ("nodes --transport s", ["ssh"]),
+        ("nodes --transport ss", ["ssh"]),
         ("launch --nodes g", ["gpu0", "gpu1", "gpu9"]),  # a spare can be named too
         ("exec --exclude gpu0,", ["gpu0,gpu1", "gpu0,node7", "gpu0,gpu9"]),
         ("nodes -i other.yaml --nodes o", ["other"]),

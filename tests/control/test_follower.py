@@ -17,7 +17,7 @@ import pytest
 from orchestrator import events
 from orchestrator.control import follower as module
 from orchestrator.control import node_reports
-from orchestrator.errors import LoginRefused, NodeError
+from orchestrator.errors import LoginRefused, NodeError, NodeGone
 from orchestrator.logs.index import RECORD_SIZE
 from orchestrator.node.reasons import StopReason
 from orchestrator.plan import Elastic
@@ -280,6 +280,14 @@ async def test_refused_login_while_away_is_reported_once_more(
     )
     followed = await follow(record, agent, connection)
     assert [event.cause for event in followed.of(events.NodeLost)] == [lost().text, changed.text]
+
+
+async def test_node_that_was_taken_away_is_given_up_at_once(record: Record) -> None:
+    agent = FakeAgent([lost()])
+    connection = FakeConnection(agent, NodeError("n0", "no route"), NodeGone("n0", "taken away"))
+    followed = await follow(record, agent, connection)
+    assert followed.follower.gone == "taken away"
+    assert [event.why for event in followed.of(events.NodeGone)] == ["taken away"]
 
 
 async def test_node_that_is_back_gets_the_stop_request(record: Record) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.errors import LoginRefused, NodeError, Unreachable, UsageError
+from orchestrator.errors import LoginRefused, NodeError, NodeGone, Unreachable, UsageError
 from orchestrator.inventory import Host
 from orchestrator.remote.base import Node, OnResult, Transport
 from orchestrator.remote.connection import Connector, NodeConnection
@@ -112,6 +112,7 @@ async def test_unreachable_host_is_reported_with_the_remedy_and_affects_no_other
     [
         ("host-key-changed", LoginRefused),
         ("authentication", LoginRefused),
+        ("gone", NodeGone),
         ("timed-out", NodeError),
     ],
 )

@@ -17,7 +17,7 @@ from orchestrator.remote.ssh.transport import SshTransport
 from orchestrator.remote.transports import SavedTransport, create, restore, saved
 from tests.remote.plugin import install, install_shell
 
-OWN = ["ssh", "openssh", "docker", "podman", "kubectl", "command"]
+OWN = ["ssh", "openssh", "docker", "podman", "kubectl", "command", "srun"]
 
 
 @pytest.fixture

@@ -18,7 +18,10 @@ from orchestrator.util.text import printable, quoted
 GROUP = "orch.inventories"
 DEFAULT = "orch"
 # Name -> the module with the reader as `READER`, in the order in which they are tried.
-_BUILT_IN = {DEFAULT: "orchestrator.inventory.readers.orch_yaml"}
+_BUILT_IN = {
+    DEFAULT: "orchestrator.inventory.readers.orch_yaml",
+    "slurm": "orchestrator.inventory.readers.slurm",
+}
 
 _NAME = re.compile(r"([a-z][a-z0-9_-]+):(.*)", re.DOTALL)  # two letters at least: C: is a drive
 

@@ -1,0 +1,90 @@
+"""The nodes of a Slurm job: their order, and their GPUs or tasks."""
+
+from __future__ import annotations
+
+import os
+import re
+
+from orchestrator.errors import InventoryError, LaunchError
+from orchestrator.inventory.model import Host, Inventory, TransportChoice
+from orchestrator.inventory.ranges import expand
+from orchestrator.inventory.readers.base import Reader, Source
+from orchestrator.slurm.commands import job_here
+from orchestrator.slurm.job import SlurmJob, checked_id, host_names, show_job
+
+_TASKS = re.compile(r"([0-9]{1,5})(?:\(x([0-9]{1,5})\))?")
+
+
+class SlurmReader(Reader):
+    """Reads `slurm:4711`, or `slurm:` for the job that orch runs in."""
+
+    name = "slurm"
+    help = "the nodes of a Slurm job"
+
+    def recognises(self, source: Source) -> bool:
+        return False  # by its name only
+
+    def read(self, source: Source) -> Inventory:
+        job = self._job(source)
+        try:
+            found = show_job(job)
+            if not found.nodes:
+                raise LaunchError(f"Slurm job {job} has no nodes: {_describe(found)}")
+            names = host_names(found.nodes)
+        except LaunchError as error:
+            raise InventoryError(f"{source}: {error.message}", remedy=error.remedy) from error
+        devices = _devices(found, names)
+        try:
+            hosts = tuple(
+                Host(name=name, devices=count or "auto")
+                for name, count in zip(names, devices, strict=True)
+            )
+        except ValueError as error:
+            raise InventoryError(f"{source}: not the name of a host in {found.nodes}") from error
+        return Inventory(
+            hosts=hosts,
+            transport=TransportChoice(name="srun", options={"job": job}),
+            source=f"slurm:{job}",
+        )
+
+    def _job(self, source: Source) -> str:
+        """Return the id of the job. Raises InventoryError if it is none, or orch is not in a job."""
+        job = source.given or job_here()
+        if job is None:
+            raise InventoryError(
+                f"{source}: orch does not run in a Slurm job",
+                remedy="name one, as in `-i slurm:4711`; squeue --me lists yours",
+            )
+        try:
+            return checked_id(job)
+        except ValueError as error:
+            raise InventoryError(f"{source}: {error}") from error
+
+
+def _devices(job: SlurmJob, names: list[str]) -> list[int]:
+    """Return the ranks of each node: one per GPU, else one per task; 0 if Slurm asks for neither."""
+    gpus = {name: count for nodes, count in job.gpus for name in expand(nodes)}
+    if any(gpus.values()):
+        return [gpus.get(name, 0) for name in names]
+    tasks = [job.tasks_per_node] * len(names)
+    if job.id == job_here() and "SLURM_STEP_ID" not in os.environ:  # those would be of the step
+        tasks = parse_tasks(os.environ.get("SLURM_TASKS_PER_NODE", ""), len(names)) or tasks
+    return tasks if max(tasks) > 1 else [0] * len(names)
+
+
+def parse_tasks(text: str, nodes: int) -> list[int] | None:
+    """Return the tasks of each node in `2(x3),1`; None if it is not a list for that number of nodes."""
+    counts: list[int] = []
+    for word in text.split(","):
+        match = _TASKS.fullmatch(word)
+        if match is None:
+            return None
+        counts += [int(match[1])] * min(int(match[2] or 1), nodes + 1)
+    return counts if len(counts) == nodes else None
+
+
+def _describe(job: SlurmJob) -> str:
+    return f"it is {job.state}" + (f" ({job.reason})" if job.reason else "")
+
+
+READER = SlurmReader()

@@ -1,0 +1,147 @@
+"""The transport `srun`: every session on a node is a step of a Slurm job."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.errors import LaunchError, NodeError, Unreachable
+from orchestrator.remote.base import GONE, Capabilities, Node, NodesTaken, OnResult, Transport
+from orchestrator.remote.process import ProcessNode
+from orchestrator.slurm import allocation
+from orchestrator.slurm.commands import job_here
+from orchestrator.slurm.environment import kept_for_ranks, step_environment
+from orchestrator.slurm.job import JobEnd, checked_id, find_end
+from orchestrator.util.log import logger
+from orchestrator.util.text import printable
+
+if TYPE_CHECKING:
+    from orchestrator.inventory import Host
+
+log = logger("slurm")
+
+_AT_ONCE = 16  # steps that are asked of slurmctld at the same time
+# A step ends with its srun, and a supervisor with its step: so srun has a session of its own, and lives as
+# long as the step. Closing the channel ends only `setsid`; the step sees closed pipes.
+_DETACHED = ("setsid", "--fork", "--wait")
+# A step gets everything that the job has on the node, beside other steps, and its output unchanged.
+_OPTIONS = (
+    "--overlap", "--nodes=1", "--ntasks=1", "--mem=0", "--cpu-bind=none", "--mpi=none",
+    "--unbuffered", "--quiet", "--export=ALL", "--chdir=/",
+)  # fmt: skip
+# The home folder of the machine that launches may not be that of the node; ORCH_STEP: see node/step.py.
+_BEGIN = (
+    '[ -d "$HOME" ] || HOME=$(eval "echo ~$(id -un)"); export HOME ORCH_STEP=1; '
+    'cd "$HOME" 2>/dev/null || cd /; exec sh -c "$1"'
+)
+_END_TIMEOUT = 15.0  # seconds until an ending job is taken for ended
+_END_POLL_INTERVAL = 0.5  # seconds
+_LASTING = "files that must last belong on a shared file system, or into --fetch of the launch"
+_NO_PROGRAM = (126, 127)
+
+
+class SrunTransport(Transport):
+    """The nodes of a Slurm job, `job` (None: the one that this process belongs to).
+
+    With `release`, the job was submitted for the run, and is cancelled at its end.
+
+    A step lives as long as anything that it has started, so a run outlives its controller, but not the
+    job, nor this machine.
+    """
+
+    name = "srun"
+    # Slurm itself ends the steps of a node that does not answer (SlurmdTimeout).
+    capabilities = Capabilities(outlives_controller=True, detects_lost_link=True)
+
+    def __init__(
+        self, job: str | int | None = None, timeout: float = 10.0, *, release: bool = False
+    ) -> None:
+        super().__init__(timeout)
+        if type(release) is not bool:
+            raise ValueError(f"release is true or false, not {release!r:.100}")
+        self._is_own = release
+        given = job_here() if job is None else job
+        if given is None:
+            raise ValueError("this is no job of Slurm: name one, as in `-i slurm:4711`")
+        if type(given) not in (str, int):
+            raise ValueError(f"job is the id of a Slurm job, not {job!r:.100}")
+        self.job = checked_id(str(given))
+
+    def describe(self) -> dict[str, Any]:
+        own = {"release": True} if self._is_own else {}
+        return {"job": self.job, **own, **super().describe()}
+
+    async def connect_all(
+        self, hosts: Sequence[Host], *, on_result: OnResult | None = None
+    ) -> list[Node | Unreachable]:
+        environment, free = step_environment(os.environ), asyncio.Semaphore(_AT_ONCE)
+
+        async def connect(host: Host) -> Node | Unreachable:
+            async with free:
+                began = time.monotonic()
+                node = self._node(host, environment)
+                result = await self._try(node)
+                if on_result is not None:
+                    on_result(host.name, result, time.monotonic() - began)
+                return result
+
+        async with asyncio.TaskGroup() as tasks:
+            connecting = [tasks.create_task(connect(host)) for host in hosts]
+        return [task.result() for task in connecting]
+
+    def _node(self, host: Host, environment: Mapping[str, str]) -> ProcessNode:
+        name = os.environ.get("SLURM_JOB_NAME", "orch")
+        options = (f"--jobid={self.job}", f"--nodelist={host.name}", f"--job-name={name}")
+        program = ("env", *kept_for_ranks(os.environ), "sh", "-c", _BEGIN, "sh")
+        argv = (*_DETACHED, "srun", *options, *_OPTIONS, *program)
+        return ProcessNode(host, lambda script: (*argv, script), environment)
+
+    async def _try(self, node: ProcessNode) -> Node | Unreachable:
+        """Return `node` if a step runs there, else why not."""
+        try:
+            done = await node.run("exit 0", timeout=self.timeout)
+        except NodeError as error:
+            return self._unreachable(node, error.text, error.remedy)
+        if done.exit_code == 0:
+            return node
+        if done.exit_code in _NO_PROGRAM and b"srun" in done.stderr:
+            return self._unreachable(
+                node, "there is no srun on this machine", "run orch where Slurm's programs are"
+            )
+        end = await self._find_end()
+        if end is not None:
+            return Unreachable(node.name, GONE, f"taken away: {end.text}", _LASTING)
+        said = printable(done.stderr, 300) or f"exit code {done.exit_code}"
+        return self._unreachable(node, f"srun starts no step there: {said}", None)
+
+    async def why_taken(self, hang_up: Callable[[], Awaitable[None]]) -> NodesTaken | None:
+        """Ask Slurm; while the job is ending, its own sessions keep it from saying how it ended."""
+        deadline = time.monotonic() + _END_TIMEOUT
+        end = await self._find_end()
+        if end is not None and not end.is_over:
+            await hang_up()
+        while end is not None and not end.is_over and time.monotonic() < deadline:
+            await asyncio.sleep(_END_POLL_INTERVAL)
+            end = await self._find_end()
+        return None if end is None else NodesTaken(end.kind, end.text)
+
+    async def release(self) -> None:
+        if not self._is_own:
+            return
+        try:
+            await allocation.release(self.job)
+        except LaunchError as error:
+            log.warning("Slurm job %s was not cancelled: %s", self.job, error.message)
+
+    async def _find_end(self) -> JobEnd | None:
+        try:
+            return await asyncio.to_thread(find_end, self.job)
+        except LaunchError:
+            return None  # what is reported then is what is known without Slurm
+
+    def _unreachable(self, node: Node, message: str, remedy: str | None) -> Unreachable:
+        remedy = remedy or f"scontrol show job {self.job} shows the job's state and its nodes"
+        return Unreachable(node.name, "slurm", message, remedy)

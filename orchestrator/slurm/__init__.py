@@ -1,0 +1,1 @@
+"""Slurm: run its programs, and read what they print."""

@@ -1,0 +1,136 @@
+"""What `scontrol show job --details` says of a job."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from orchestrator.errors import LaunchError
+from orchestrator.slurm.commands import ask
+from orchestrator.util.text import printable
+
+_ID = re.compile(r"[0-9]{1,10}([+_][0-9]{1,10})?")
+_GPUS = re.compile(r"gpu(?::[^:,()]+)?:([0-9]{1,4})(?:\(|,|$)")
+_LIVE = ("CONFIGURING", "PENDING", "REQUEUED", "REQUEUE_HOLD", "RESIZING", "RUNNING", "SUSPENDED")
+_UNKNOWN = "Invalid job id specified"
+_NONE = ("(null)", "None", "N/A", "Unknown", "")
+
+
+@dataclass(frozen=True)
+class SlurmJob:
+    """A job of Slurm.
+
+    `state` is a word such as RUNNING, `reason` why it waits or how it ended, in Slurm's word (empty if
+    there is none). `nodes` is a host list as Slurm writes it (empty until it has nodes). `tasks_per_node`
+    is 1 if the job did not ask for more. `gpus` has the number of GPUs for parts of the nodes. `starts` is
+    when it is expected to start, or has started, as Slurm writes it (empty if that is unknown).
+    """
+
+    id: str
+    state: str
+    reason: str
+    nodes: str
+    tasks_per_node: int = 1
+    gpus: tuple[tuple[str, int], ...] = ()
+    time_limit: str = ""
+    partition: str = ""
+    starts: str = ""
+
+
+@dataclass(frozen=True)
+class JobEnd:
+    """How a job ended, or how it is ending: `is_over` then is false, and the rest may still change."""
+
+    kind: Literal["cancelled", "time-limit", "node-failed", "preempted", "ended"]
+    text: str
+    is_over: bool = True
+
+
+def end_of(job: SlurmJob) -> JobEnd | None:
+    """Return how the job ended, None if it has not begun to."""
+    if job.state in _LIVE:
+        return None
+    is_over = job.state != "COMPLETING"
+    who, word = f"Slurm job {job.id}", f"{job.state} {job.reason}"
+    if "TIMEOUT" in word or "TimeLimit" in word:
+        return JobEnd("time-limit", f"{who} reached its time limit ({job.time_limit})", is_over)
+    if "NODE_FAIL" in word or "NodeDown" in word:
+        return JobEnd("node-failed", f"{who} ended because one of its nodes failed", is_over)
+    if "PREEMPTED" in word:
+        return JobEnd("preempted", f"{who} was preempted by another job", is_over)
+    if "CANCELLED" in word:
+        return JobEnd("cancelled", f"{who} was cancelled", is_over)
+    return JobEnd("ended", f"{who} ended ({word.strip()})", is_over)
+
+
+def find_end(job: str) -> JobEnd | None:
+    """Ask Slurm how a job ended; None if it has not. Raises LaunchError if Slurm does not answer."""
+    try:
+        return end_of(show_job(job))
+    except LaunchError as error:
+        if _UNKNOWN not in error.message:
+            raise
+        return JobEnd("ended", f"Slurm job {job} ended, and Slurm has forgotten it")
+
+
+def checked_id(job: str) -> str:
+    """Return the id of a job. Raises ValueError if it cannot be one."""
+    if not _ID.fullmatch(job):
+        raise ValueError(f"expected the id of a Slurm job, a number; found {printable(job, 40)!r}")
+    return job
+
+
+def show_job(job: str) -> SlurmJob:
+    """Return what Slurm knows of a job. Raises LaunchError if it does not know it, or does not answer."""
+    return parse_job(job, ask("scontrol", "show", "job", "--details", job))
+
+
+def host_names(nodes: str) -> list[str]:
+    """Return the names of a host list, in Slurm's order. Raises LaunchError."""
+    return ask("scontrol", "show", "hostnames", nodes).split()
+
+
+def parse_job(job: str, text: str) -> SlurmJob:
+    """Return the job in what `scontrol show job --details` printed. Raises LaunchError."""
+    blocks = [block for block in text.split("\n\n") if "JobState=" in block]
+    if not blocks:
+        raise LaunchError(f"scontrol says nothing about Slurm job {job}: {printable(text, 100)!r}")
+    named = [block for block in blocks if re.match(rf"\s*JobId={re.escape(job)}\b", block)]
+    return _parse_block(job, (named or blocks)[0])
+
+
+def _parse_block(job: str, block: str) -> SlurmJob:
+    """Fields are taken where Slurm writes them: a name or comment of the user may look like a field."""
+
+    def field(pattern: str) -> str:
+        found = re.search(rf"^ *{pattern}", block, re.MULTILINE)
+        value = found[1] if found else ""
+        return "" if value in _NONE else printable(value, 4000)
+
+    return SlurmJob(
+        id=job,
+        state=field(r"JobState=(\S+)"),
+        reason=field(r"JobState=\S+ Reason=(.*?)(?: Dependency=|$)"),
+        nodes=field(r"NodeList=(\S+)"),
+        tasks_per_node=_tasks(field),
+        gpus=tuple(
+            (nodes, sum(map(int, _GPUS.findall(resources))))
+            for nodes, resources in re.findall(r"^ +Nodes=(\S+) .*?GRES=(\S*)", block, re.MULTILINE)
+        ),
+        time_limit=field(r"RunTime=\S+ TimeLimit=(\S+)"),
+        partition=field(r"Partition=(\S+)"),
+        starts=field(r"StartTime=(\S+)"),
+    )
+
+
+def _tasks(field: Callable[[str], str]) -> int:
+    """Return the tasks on each node: as asked for, else if the job's tasks divide evenly."""
+    asked = field(r"Socks/Node=\S+ NtasksPerN:B:S:C=([0-9]+):")
+    if asked and int(asked) > 0:
+        return int(asked)
+    nodes, tasks = field(r"NumNodes=([0-9]+)"), field(r"NumNodes=\S+ NumCPUs=\S+ NumTasks=([0-9]+)")
+    if not nodes or not tasks or int(nodes) < 1 or int(tasks) % int(nodes):
+        return 1
+    return max(1, int(tasks) // int(nodes))

@@ -1,0 +1,163 @@
+"""`orch launch --slurm` asks Slurm for nodes, and gives them back however it ends."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from labkit import slurm
+from labkit.lab import Child, Lab
+
+from ..orch import ORCH, latest, processes_of_runs, record, wait_until, write
+
+pytestmark = [pytest.mark.lab, pytest.mark.slurm]
+
+HELLO = "import os\nprint('hello', os.environ['RANK'], os.uname().nodename, flush=True)\n"
+FAILS = """
+import os, sys, time
+print("up", flush=True)
+if os.environ["RANK"] == "1":
+    sys.exit(3)
+time.sleep(600)
+"""
+WAITS = "import time\nprint('up', flush=True)\ntime.sleep(600)\n"
+# orch, whose job gives up its nodes after 2 s without a step.
+_SHORT = """
+from orchestrator.cli import main
+from orchestrator.slurm import allocation
+allocation.IDLE_TIMEOUT = 2
+main()
+"""
+SHORT = [sys.executable, "-c", _SHORT]
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    return tmp_path / "exp"
+
+
+def run(lab: Lab, project: Path, script: str, *options: str) -> subprocess.CompletedProcess[str]:
+    write(project, "train.py", script)
+    argv = [*ORCH, "launch", "--slurm", "--nodes=3 --time=10", *options, "train.py"]
+    return slurm.run(lab, argv, cwd=project)
+
+
+def popen(lab: Lab, project: Path, orch: Sequence[str] = ORCH) -> Child:
+    write(project, "train.py", WAITS)
+    argv = [*orch, "launch", "--slurm", "-N2 -t10", "--launcher", "direct", "train.py"]
+    pipe = subprocess.PIPE
+    return lab.popen(argv, env=slurm.ENVIRONMENT, cwd=project, stdout=pipe, stderr=pipe, bufsize=0)
+
+
+def occupy(lab: Lab) -> str:
+    """Submit a job that takes all nodes, and wait until it runs."""
+    options = ["--parsable", "--exclusive", "-N4", "-t10", "-o/dev/null"]
+    done = slurm.run(lab, ["sbatch", *options, "--wrap", "sleep 600"], cwd="/")
+    job = done.stdout.strip()
+    wait_until(lambda: f"{job} RUNNING" in slurm.jobs(lab))
+    return job
+
+
+def read_until(process: Child, text: bytes) -> bytes:
+    """Return the stderr of orch up to a line with this text."""
+    assert process.stderr is not None
+    read = b""
+    while text not in read:
+        line = process.stderr.readline()
+        assert line, read
+        read += line
+    return read
+
+
+@pytest.mark.parametrize("launcher", ["direct", pytest.param("torchrun", marks=pytest.mark.torch)])
+def test_launch_runs_on_nodes_of_slurm_and_gives_them_back(
+    cluster: Lab, project: Path, launcher: str
+) -> None:
+    done = run(cluster, project, HELLO, "--launcher", launcher)
+    assert done.returncode == 0, done.stderr
+    assert sorted(re.findall(r"hello (\d node\d)", done.stdout)) == [
+        "0 node0",
+        "1 node1",
+        "2 node2",
+    ]
+    assert re.search(r"orch: Slurm job \d+ has started: 3 nodes", done.stderr)
+
+
+def test_failing_rank_gives_the_nodes_back(cluster: Lab, project: Path) -> None:
+    done = run(cluster, project, FAILS, "--launcher", "direct", "--preflight", "off")
+    assert (done.returncode, "rank 1 on node1 exited with 3" in done.stderr) == (3, True)
+
+
+def test_launch_that_cannot_start_gives_the_nodes_back(cluster: Lab, project: Path) -> None:
+    done = run(cluster, project, HELLO, "--main-address", "192.0.2.1")
+    assert (done.returncode, "no route to the main address" in done.stderr) == (125, True)
+
+
+def test_refused_job_has_the_words_of_slurm(cluster: Lab, project: Path) -> None:
+    write(project, "train.py", HELLO)
+    argv = [*ORCH, "launch", "--slurm", "--partition=missing", "train.py"]
+    done = slurm.run(cluster, argv, cwd=project)
+    assert (done.returncode, "invalid partition specified: missing" in done.stderr) == (125, True)
+
+
+def test_interrupt_in_the_queue_takes_the_job_back(cluster: Lab, project: Path) -> None:
+    other = occupy(cluster)
+    with popen(cluster, project) as process:
+        said = read_until(process, b" is queued")
+        assert b"place 1 of 1 in main" in said
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 130
+    assert slurm.jobs(cluster) == [f"{other} RUNNING"]
+    slurm.run(cluster, ["scancel", other])
+
+
+def test_controller_killed_in_the_queue_leaves_a_job_that_ends_by_itself(
+    cluster: Lab, project: Path
+) -> None:
+    other = occupy(cluster)
+    with popen(cluster, project, SHORT) as process:
+        read_until(process, b" is queued")
+        process.kill()
+    slurm.run(cluster, ["scancel", other])
+    wait_until(lambda: slurm.jobs(cluster) == [], 60)
+
+
+def test_controller_killed_in_the_run_is_replaced_and_the_nodes_go_back(
+    cluster: Lab, project: Path
+) -> None:
+    with popen(cluster, project, SHORT) as process:
+        assert process.stdout is not None
+        assert b"up" in process.stdout.readline()
+        process.kill()
+    wait_until(lambda: len(processes_of_runs(cluster)) == 2)  # both ranks live
+    stopped = slurm.run(cluster, [*ORCH, "stop"])
+    assert stopped.returncode == 0, stopped.stderr
+    assert record(cluster, latest(cluster))["summary"] == "stopped by orch stop"
+    wait_until(lambda: slurm.jobs(cluster) == [])
+
+
+def test_run_in_the_background_gives_the_nodes_back_at_its_end(cluster: Lab, project: Path) -> None:
+    done = run(cluster, project, HELLO, "--launcher", "direct", "--detach")
+    assert done.returncode == 0, done.stderr
+    wait_until(lambda: slurm.jobs(cluster) == [], 60)
+    assert record(cluster, latest(cluster))["exit_code"] == 0
+    logs = slurm.run(cluster, [*ORCH, "logs"])
+    assert len(re.findall("hello", logs.stdout)) == 3
+    fetched = slurm.run(cluster, [*ORCH, "fetch"], cwd=project)
+    assert fetched.returncode != 0
+    assert "files that must last belong on a shared file system" in fetched.stderr
+
+
+def test_job_cancelled_by_hand_is_the_verdict(cluster: Lab, project: Path) -> None:
+    with popen(cluster, project) as process:
+        assert process.stdout is not None
+        assert b"up" in process.stdout.readline()
+        (job,) = (line.split()[0] for line in slurm.jobs(cluster))
+        slurm.run(cluster, ["scancel", job])
+        assert f"Slurm job {job} was cancelled".encode() in process.communicate(timeout=60)[1]
+        assert process.returncode == 143

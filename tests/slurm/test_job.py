@@ -1,0 +1,111 @@
+"""Jobs are parsed from what Slurm 22.05 really printed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from orchestrator.errors import LaunchError
+from orchestrator.slurm.job import SlurmJob, checked_id, end_of, parse_job
+
+RECORDED = Path(__file__).parents[1] / "recorded" / "slurm"
+
+
+def recorded(name: str) -> SlurmJob:
+    text = (RECORDED / f"{name}.txt").read_text()
+    return parse_job(text.split(" ")[0].removeprefix("JobId="), text)
+
+
+def test_parse_job_of_running_job_has_nodes_gpus_and_tasks() -> None:
+    assert recorded("running") == SlurmJob(
+        id="5",
+        state="RUNNING",
+        reason="",
+        nodes="node[0-1]",
+        tasks_per_node=2,
+        gpus=(("node[0-1]", 2),),
+        time_limit="01:00:00",
+        partition="main",
+        starts="2026-11-30T22:49:29",
+    )
+
+
+@pytest.mark.parametrize("reason", ["Resources", "Priority", "Dependency"])
+def test_parse_job_of_pending_job_has_the_reason_and_no_nodes(reason: str) -> None:
+    job = recorded(f"pending-{reason.lower()}")
+    assert (job.state, job.reason, job.nodes) == ("PENDING", reason, "")
+
+
+def test_parse_job_of_ended_job_has_its_state() -> None:
+    assert recorded("cancelled").state == "CANCELLED"
+    assert (recorded("failed").state, recorded("failed").reason) == ("FAILED", "NonZeroExitCode")
+
+
+def test_parse_job_keeps_a_reason_of_several_words() -> None:
+    text = (RECORDED / "pending-resources.txt").read_text()
+    text = text.replace("Reason=Resources", "Reason=ReqNodeNotAvail, UnavailableNodes:node[0-1]")
+    assert parse_job("6", text).reason == "ReqNodeNotAvail, UnavailableNodes:node[0-1]"
+
+
+@pytest.mark.parametrize(
+    ("written", "gpus"),
+    [
+        ("gpu:2(IDX:0-1)", 2),
+        ("gpu:a100:4(IDX:0-3)", 4),
+        ("gpu:a100:2(IDX:0,3),gpu:h100:1(IDX:4),shard:8(8/8)", 3),
+        ("nic:1(IDX:0)", 0),
+        ("", 0),
+    ],
+)
+def test_parse_job_counts_gpus_of_every_type(written: str, gpus: int) -> None:
+    text = (RECORDED / "running.txt").read_text().replace("gpu:2(IDX:0-1)", written)
+    assert parse_job("5", text).gpus == (("node[0-1]", gpus),)
+
+
+def test_parse_job_of_several_jobs_takes_the_one_with_the_id() -> None:
+    text = (RECORDED / "running.txt").read_text()
+    other = text.replace("JobId=5", "JobId=51").replace("node[0-1]", "other")
+    assert parse_job("5", other + text).nodes == "node[0-1]"
+
+
+@pytest.mark.parametrize("text", ["", "No jobs in the system\n", "\x1b[2Jnonsense"])
+def test_parse_job_without_a_job_raises(text: str) -> None:
+    with pytest.raises(LaunchError, match="says nothing about Slurm job 7") as caught:
+        parse_job("7", text)
+    assert caught.value.message.isprintable()
+
+
+@pytest.mark.parametrize("job", ["", "--help", "7;id", "7 8", "1" * 12, "\u0663"])
+def test_checked_id_refuses_what_is_no_id(job: str) -> None:
+    with pytest.raises(ValueError, match="id of a Slurm job"):
+        checked_id(job)
+
+
+@pytest.mark.parametrize("job", ["4711", "4711_3", "4711+1"])
+def test_checked_id_accepts_jobs_arrays_and_heterogeneous_jobs(job: str) -> None:
+    assert checked_id(job) == job
+
+
+@pytest.mark.parametrize(
+    ("state", "reason", "kind", "is_over"),
+    [
+        ("CANCELLED", "", "cancelled", True),
+        ("TIMEOUT", "TimeLimit", "time-limit", True),
+        ("COMPLETING", "TimeLimit", "time-limit", False),
+        ("NODE_FAIL", "NodeDown", "node-failed", True),
+        ("PREEMPTED", "", "preempted", True),
+        ("COMPLETING", "", "ended", False),
+        ("FAILED", "NonZeroExitCode", "ended", True),
+        ("SOMETHING_NEW", "", "ended", True),
+    ],
+)
+def test_end_of_job_has_its_kind(state: str, reason: str, kind: str, is_over: bool) -> None:
+    end = end_of(SlurmJob("5", state, reason, "node[0-1]", time_limit="00:10:00"))
+    assert end is not None
+    assert (end.kind, end.is_over, "Slurm job 5" in end.text) == (kind, is_over, True)
+
+
+@pytest.mark.parametrize("state", ["RUNNING", "PENDING", "CONFIGURING"])
+def test_end_of_live_job_is_none(state: str) -> None:
+    assert end_of(SlurmJob("5", state, "", "node[0-1]")) is None
