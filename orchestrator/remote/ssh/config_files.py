@@ -12,6 +12,7 @@ import re
 import socket
 import stat
 import subprocess
+import threading
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -98,6 +99,7 @@ class ConfigReader:
     runs_commands: bool = True
     _parsed: dict[Path, list[_Line] | ConfigParseError] = field(default_factory=dict)
     _exit_codes: dict[str, int] = field(default_factory=dict)
+    _running: dict[str, threading.Lock] = field(default_factory=dict)
 
     def read(self, name: str, user: str | None, port: int | None) -> Settings:
         """Return the settings for the host `name`; `user` and `port` take precedence.
@@ -136,8 +138,9 @@ class ConfigReader:
         """Return the exit code of a command of `Match exec`; each command runs once."""
         if not self.runs_commands:
             return 1
-        if command not in self._exit_codes:
-            self._exit_codes[command] = _exit_code(command)
+        with self._running.setdefault(command, threading.Lock()):
+            if command not in self._exit_codes:
+                self._exit_codes[command] = _exit_code(command)
         return self._exit_codes[command]
 
 
