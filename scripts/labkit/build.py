@@ -191,9 +191,19 @@ def write_login(lab: Path, keys: Mapping[str, str], python: str) -> None:
     hosts = "".join(f"  - {{name: {n}, address: {address}}}\n" for n, address in addresses.items())
     (lab / "hosts.yaml").write_text(
         "# For use inside the lab: scripts/lab exec ctl -- orch launch -i this-file ...\n"
-        "defaults:\n"
+        f"{_by_transport(lab)}"
         "  user: root\n"
         f"  identity_file: {json.dumps(str(lab / 'id_ed25519'))}\n"
         f"  python: {json.dumps(python)}\n"
         "hosts:\n" + hosts
     )
+
+
+def _by_transport(lab: Path) -> str:
+    """Return the start of hosts.yaml, with the transport that $ORCH_LAB_TRANSPORT names."""
+    transport = os.environ.get("ORCH_LAB_TRANSPORT")
+    if transport is None:
+        return "defaults:\n"
+    # OpenSSH's client finds the known hosts of the user by the password database, not in $HOME.
+    known = json.dumps(str(lab / "known_hosts"))
+    return f"transport: {transport}\ndefaults:\n  known_hosts: {known}\n"

@@ -28,6 +28,7 @@ _TTY_ALLOC_FAIL = 0x80000008
 _NO_ESCAPE = 0xFFFFFFFF
 _MAX_PACKET = 256 * 1024
 _ANSWER_TIMEOUT = 5.0  # seconds; a master answers at once unless it is stopped
+_OPEN_TIMEOUT = 90.0  # longer than a master waits for a node that is silent
 _END_TIMEOUT = 2.0
 _ID = struct.pack(">I", 0)  # of the only request on a connection
 
@@ -105,11 +106,15 @@ async def open_session(path: str, request: Request, streams: Sequence[int]) -> S
         sock.close()
         raise
     try:
-        kind, answer = await _packet(reader)
-        if kind == _HELLO:
+        async with asyncio.timeout(_OPEN_TIMEOUT):
             kind, answer = await _packet(reader)
+            if kind == _HELLO:
+                kind, answer = await _packet(reader)
         if kind != _SESSION_OPENED:
             raise Refused(_reason(kind, answer))
+    except TimeoutError as error:
+        writer.close()
+        raise Gone from error
     except BaseException:
         writer.close()
         raise
