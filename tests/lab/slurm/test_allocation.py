@@ -88,6 +88,34 @@ def test_failing_rank_stops_all_nodes(cluster: Lab, tmp_path: Path, launcher: st
     assert processes_of_runs(cluster) == []
 
 
+FABRIC = """
+import torch
+from lightning.fabric import Fabric
+fabric = Fabric(accelerator="cpu", strategy="ddp", devices=2, num_nodes=2)
+fabric.launch()
+total = fabric.all_reduce(torch.tensor(float(fabric.global_rank + 1)), reduce_op="sum")
+print(f"sum {total.item()} on rank {fabric.global_rank} of {fabric.world_size}\\n", end="", flush=True)
+fabric.barrier()
+"""
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("launcher", ["fabric", "torchrun"])
+def test_lightning_counts_the_ranks_of_orch_not_the_tasks(
+    cluster: Lab, tmp_path: Path, launcher: str
+) -> None:
+    """With one task a node, Lightning refuses two devices, if it takes itself for a task."""
+    pytest.importorskip("lightning")
+    script = FABRIC.replace("fabric.launch()\n", "") if launcher == "fabric" else FABRIC
+    write(tmp_path / "exp", "train.py", script)
+    orch = [*ORCH, "launch", "--launcher", launcher, "--nproc", "2", "train.py"]
+    done = salloc(cluster, "-N2 --ntasks-per-node=1", *orch, folder=tmp_path / "exp")
+    assert done.returncode == 0, done.stderr
+    assert sorted(re.findall(r"sum .*", done.stdout)) == [
+        f"sum 10.0 on rank {rank} of 4" for rank in range(4)
+    ]
+
+
 def test_inventory_wins_over_the_allocation(cluster: Lab, tmp_path: Path) -> None:
     orch = [*ORCH, "exec", "-i", str(cluster.inventory), "--nodes", "node3", "--", "hostname"]
     done = salloc(cluster, "-N1", *orch, folder=tmp_path)

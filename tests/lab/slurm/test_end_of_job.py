@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -75,6 +77,21 @@ def test_job_that_is_killed_without_a_grace_is_the_verdict(cluster: Lab, start: 
     slurm.run(cluster, ["scancel", job])
     code, err = finish()
     assert (code, f"Slurm job {job} was cancelled" in err) == (143, True), err
+
+
+def test_job_that_ends_without_a_controller_is_the_verdict_of_the_next(
+    cluster: Lab, start: Start
+) -> None:
+    job, finish = start()
+    for process in cluster.processes("ctl"):
+        if "launch" in process.argv and "orchestrator" in process.argv:
+            os.kill(process.pid, signal.SIGKILL)
+    assert finish()[0] == -signal.SIGKILL
+    slurm.run(cluster, ["scancel", job])
+    wait_until(lambda: slurm.jobs(cluster) == [])
+    attached = slurm.run(cluster, [*ORCH, "attach"])
+    assert attached.returncode == 143, attached.stderr
+    assert f"Slurm job {job} was cancelled" in attached.stderr
 
 
 def test_time_limit_of_the_job_is_the_verdict(cluster: Lab, start: Start) -> None:
