@@ -13,7 +13,12 @@ from contextvars import ContextVar
 ROOT = "orch"
 NODE: ContextVar[str] = ContextVar("orch_node", default="")
 
+# Closing a subprocess's transport polls the process; if it has just ended, asyncio's watcher finds it gone
+# and warns on stderr. Nothing uses the exit code of a process that was closed.
+_REAPED_TWICE = ("Unknown child process pid", "child process pid %d exit status already read")
+
 logging.getLogger(ROOT).addHandler(logging.NullHandler())
+logging.getLogger("asyncio").addFilter(lambda record: not str(record.msg).startswith(_REAPED_TWICE))
 
 
 def logger(room: str) -> logging.Logger:
