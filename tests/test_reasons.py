@@ -67,9 +67,10 @@ ALLOWED = {
     ),
     **dict.fromkeys(
         (
-            "result.cause in _REFUSALS",
-            "verdict.cause != 'authentication'",
-            "cause.startswith('host-key')",
+            "failure.cause == GONE",
+            "failure.cause in _REFUSALS",
+            "verdict.cause not in ('authentication', 'gateway')",
+            "verdict.cause.startswith('host-key')",
         ),
         "the cause of an Unreachable is an id",
     ),

@@ -9,12 +9,10 @@ from __future__ import annotations
 import glob
 import os
 import re
-import socket
 import stat
 import subprocess
 import threading
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from getpass import getuser
@@ -25,18 +23,14 @@ from typing import NoReturn
 from orchestrator.errors import UsageError
 from orchestrator.node import trust
 from orchestrator.remote.ssh.config_lines import BadLine, Directive, conditions, directives, words
+from orchestrator.remote.ssh.config_values import Line
 from orchestrator.remote.ssh.match_conditions import NEWER, Circumstances, match_line
 from orchestrator.remote.ssh.patterns import matches
 from orchestrator.remote.ssh.settings import (
     DROPPED,
-    FLAGS,
     HONOURED,
     LISTS,
-    OTHER,
-    REST,
     SESSION_ONLY,
-    WORD,
-    WORDS,
     Settings,
 )
 from orchestrator.remote.ssh.tokens import BadToken, expand, tokens
@@ -48,23 +42,8 @@ __all__ = ["ConfigParseError", "ConfigReader", "Unsure", "local_user"]
 _MOST_BYTES = 4 << 20  # of one file; ten thousand hosts take about 2 MiB
 _DEEPEST = 16  # nested includes; as in OpenSSH (READCONF_MAX_DEPTH)
 _MOST_FILES = 4096
-_MOST_WORDS = 32  # of a list; as in OpenSSH (SSH_MAX_HOSTS_FILES)
 _READ_TIMEOUT = 5.0  # seconds, if it is a pipe
 _EXEC_TIMEOUT = 10.0  # seconds, for a command of `Match exec`
-_YES_NO = {"yes": "yes", "true": "yes", "no": "no", "false": "no"}
-_STRICT = {
-    "true": "true",
-    "false": "false",
-    "yes": "true",
-    "no": "false",
-    "ask": "ask",
-    "off": "false",
-    "accept-new": "accept-new",
-}
-_FAMILIES = ("any", "inet", "inet6")
-_TIME = re.compile(r"(?:[0-9][sSmMhHdDwW]?)+")
-_HOP = re.compile(r"(?:[^@,\s]+@)?[A-Za-z0-9._-]+(?::[0-9]{1,5})?", re.ASCII)
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
 class ConfigParseError(Exception):
@@ -97,7 +76,7 @@ class ConfigReader:
     files: Sequence[Path]
     strict: bool = False
     runs_commands: bool = True
-    _parsed: dict[Path, list[_Line] | ConfigParseError] = field(default_factory=dict)
+    _parsed: dict[Path, list[Line] | ConfigParseError] = field(default_factory=dict)
     _exit_codes: dict[str, int] = field(default_factory=dict)
     _running: dict[str, threading.Lock] = field(default_factory=dict)
 
@@ -120,7 +99,7 @@ class ConfigReader:
         settings.values["hostname"] = (host,)
         return settings
 
-    def parsed(self, path: Path) -> list[_Line]:
+    def parsed(self, path: Path) -> list[Line]:
         """Return the lines of a file. Raises ConfigParseError."""
         if path not in self._parsed:
             if len(self._parsed) >= _MOST_FILES:
@@ -277,7 +256,7 @@ class _Pass:
             raise ValueError(f"{option} has no value")
         return found
 
-    def _take(self, line: _Line, *, active: bool) -> None:
+    def _take(self, line: Line, *, active: bool) -> None:
         if line.doubt:
             self._unsure(line.doubt)
         if line.problem:
@@ -298,65 +277,6 @@ class _Pass:
         return keyword == "proxycommand" and self._settings.word("proxyjump") is not None
 
 
-class _Line:
-    """A line of a file, with its values as `ssh -G` prints them, or the `problem` with it.
-
-    `doubt` is why another version of ssh may understand it in another way.
-    """
-
-    def __init__(self, directive: Directive) -> None:
-        self.directive = directive
-        self.values: tuple[str, ...] = ()
-        self.problem = ""
-        self.doubt = ""
-        if directive.keyword in ("host", "match", "include"):
-            return
-        try:
-            self.values = self._values(directive.keyword, directive.value)
-        except ValueError as error:
-            self.problem = str(error)
-
-    def _values(self, keyword: str, value: str) -> tuple[str, ...]:
-        found = words(value)
-        if keyword in REST:
-            rest = value.lstrip(" \t\r=")
-            return (
-                self._jump(rest.partition("#")[0].rstrip()) if keyword == "proxyjump" else rest,
-            )
-        if not found:
-            raise ValueError(f"{keyword} has no value")
-        if keyword in WORDS:
-            return _list(keyword, found)
-        if keyword in WORD or keyword in FLAGS or keyword in _PARSERS:
-            if not found[0]:
-                raise ValueError(f"{keyword} has no value")
-            if len(found) > 1:
-                more = " ".join(found[1:])
-                raise ValueError(f"there is more after the value of {keyword}: {more}")
-            return (self._one(keyword, found[0]),)
-        if keyword not in OTHER:
-            self.doubt = "a keyword that ssh may know"
-        elif keyword not in _HARMLESS:
-            self.doubt = "a value that ssh checks"
-        return tuple(found)
-
-    def _jump(self, value: str) -> str:
-        if not all(map(_HOP.fullmatch, value.split(","))):
-            self.doubt = "gateways that ssh checks"
-        return value.split()[0] if value.split() else ""  # ssh reads no further
-
-    def _one(self, keyword: str, word: str) -> str:
-        if keyword in _PARSERS:
-            return _PARSERS[keyword](keyword, word)
-        if keyword in FLAGS:
-            return _flag(keyword, word)
-        if keyword == "ignoreunknown" or (keyword == "identityagent" and "$" in word):
-            self.doubt = "a value that ssh checks"
-        if "%C" in word or "%j" in word:
-            self.doubt = "a token that depends on the version of ssh"
-        return word
-
-
 def unused(settings: Settings) -> tuple[str, ...]:
     """Return a warning for each keyword that applies to the host and has no effect on orch."""
     return tuple(
@@ -364,66 +284,6 @@ def unused(settings: Settings) -> tuple[str, ...]:
         for keyword in settings.values
         if keyword not in HONOURED and keyword not in SESSION_ONLY and keyword not in DROPPED
     )
-
-
-def _list(keyword: str, found: list[str]) -> tuple[str, ...]:
-    if "" in found:
-        raise ValueError(f"{keyword} has an empty value")
-    if len(found) > 1 and "none" in map(str.lower, found):
-        raise ValueError(f"{keyword}: `none` must be alone")
-    if len(found) > _MOST_WORDS:
-        raise ValueError(f"{keyword} has more than {_MOST_WORDS} values")
-    return tuple(found)
-
-
-def _flag(keyword: str, word: str) -> str:
-    if word.lower() not in _YES_NO:
-        raise ValueError(f"Invalid {keyword} value: {word}")
-    return _YES_NO[word.lower()]
-
-
-def _port(keyword: str, word: str) -> str:
-    if re.fullmatch("[a-z-]+", word):
-        with suppress(OSError):
-            word = str(socket.getservbyname(word, "tcp"))
-    if not re.fullmatch(r"[0-9]{1,5}", word) or not 1 <= int(word) <= 65535:
-        raise ValueError(f"{keyword} {word} is not a number from 1 to 65535")
-    return str(int(word))
-
-
-def _time(keyword: str, word: str) -> str:
-    if word == "none":
-        return word
-    if not _TIME.fullmatch(word) or len(word) > 20:
-        raise ValueError(f"{keyword} {word} is not a time")
-    parts = re.findall(r"([0-9]+)([a-zA-Z]?)", word)
-    return str(sum(int(count) * _UNITS[unit.lower() or "s"] for count, unit in parts))
-
-
-def _family(keyword: str, word: str) -> str:
-    if word.lower() not in _FAMILIES:
-        raise ValueError(f"Invalid {keyword} value: {word}")
-    return word.lower()
-
-
-def _strictness(keyword: str, word: str) -> str:
-    if word.lower() not in _STRICT:
-        raise ValueError(f"Invalid {keyword} value: {word}")
-    return _STRICT[word.lower()]
-
-
-_PARSERS = {
-    "addressfamily": _family,
-    "connecttimeout": _time,
-    "port": _port,
-    "stricthostkeychecking": _strictness,
-}
-_HARMLESS = OTHER & (SESSION_ONLY | DROPPED) - {
-    "canonicaldomains",
-    "canonicalizehostname",
-    "canonicalizepermittedcnames",
-}
-"""Keywords whose values need no check, since they have no effect on orch."""
 
 
 def _is_address(host: str) -> bool:
@@ -454,7 +314,7 @@ def _exit_code(command: str) -> int:
             process.wait()
 
 
-def _lines_of(path: Path) -> list[_Line]:
+def _lines_of(path: Path) -> list[Line]:
     try:
         # ssh ignores encodings; with this, opening a path uses the original bytes.
         text = os.fsdecode(read_bounded(path, _MOST_BYTES, _READ_TIMEOUT))
@@ -463,7 +323,7 @@ def _lines_of(path: Path) -> list[_Line]:
     except Unreadable as error:
         raise ConfigParseError(f"{printable(str(path))}: cannot be read: {error}") from None
     try:
-        return [_Line(directive) for directive in directives(text)]
+        return [Line(directive) for directive in directives(text)]
     except BadLine as error:
         where = printable(f"{path}:{error.args[0]}", 400)
         raise ConfigParseError(f"{where}: expected a keyword and its value") from None
