@@ -27,7 +27,7 @@ _SOON, _QUICK_INTERVAL, _SLOW_INTERVAL = (
     10.0,
 )  # seconds between questions, at first and later
 # Options of sbatch that would make something else than one job that starts as soon as it can.
-_REFUSED = ("--array", "--parsable", "--test-only", "--wait", "--wrap")
+_REFUSED = ("--array", "--parsable", "--requeue", "--test-only", "--wait", "--wrap")
 _KEPT = ("SLURM_CONF", "SLURM_CLUSTERS")
 _MEANINGS = {
     "BeginTime": "its begin time has not come",
@@ -92,7 +92,9 @@ async def release(job: str) -> None:
 
 
 async def _submit(words: Sequence[str], name: str) -> str:
-    own = (f"--job-name=orch-{name}", "--output=/dev/null", "--export=PATH,HOME,SLURM_CONF")
+    own = (
+        f"--job-name=orch-{name}", "--output=/dev/null", "--export=PATH,HOME,SLURM_CONF", "--no-requeue",
+    )  # fmt: skip
     wrap = f"--wrap={_holding_script(IDLE_TIMEOUT / _CHECKS)}"
     argv = ("sbatch", "--parsable", *own, *words, wrap)
     printed = await ask_async(*argv, environment=_environment(os.environ))

@@ -13,7 +13,8 @@ from orchestrator.util.text import printable
 
 _ID = re.compile(r"[0-9]{1,10}([+_][0-9]{1,10})?")
 _GPUS = re.compile(r"gpu(?::[^:,()]+)?:([0-9]{1,4})(?:\(|,|$)")
-_LIVE = ("CONFIGURING", "PENDING", "REQUEUED", "REQUEUE_HOLD", "RESIZING", "RUNNING", "SUSPENDED")
+_WAITING = ("PENDING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "SPECIAL_EXIT")
+_LIVE = (*_WAITING, "CONFIGURING", "RESIZING", "RUNNING", "STOPPED", "SUSPENDED")
 _UNKNOWN = "Invalid job id specified"
 _NONE = ("(null)", "None", "N/A", "Unknown", "")
 
@@ -65,10 +66,18 @@ def end_of(job: SlurmJob) -> JobEnd | None:
     return JobEnd("ended", f"{who} ended ({word.strip()})", is_over)
 
 
-def find_end(job: str) -> JobEnd | None:
-    """Ask Slurm how a job ended; None if it has not. Raises LaunchError if Slurm does not answer."""
+def find_loss(job: str) -> JobEnd | None:
+    """Ask Slurm why a job has lost the nodes that it had; None if it has them.
+
+    Raises LaunchError if Slurm does not answer.
+    """
     try:
-        return end_of(show_job(job))
+        found = show_job(job)
+        if (
+            found.state in _WAITING
+        ):  # after a failure of a node, or a preemption; its nodes may be others
+            return JobEnd("ended", f"Slurm job {job} was put back into the queue")
+        return end_of(found)
     except LaunchError as error:
         if _UNKNOWN not in error.message:
             raise

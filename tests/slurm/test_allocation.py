@@ -51,7 +51,17 @@ def test_read_options_splits_as_a_shell_does() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["--array=1-4", "--arr 1-4", "-a1-4", "-W", "--wait", "--wrap=id", "--test-only", "-N1 : -N2"],
+    [
+        "--array=1-4",
+        "--arr 1-4",
+        "-a1-4",
+        "-W",
+        "--wait",
+        "--wrap=id",
+        "--test-only",
+        "--requeue",
+        "-N1 : -N2",
+    ],
 )
 def test_read_options_refuses_what_is_not_one_job(text: str) -> None:
     with pytest.raises(UsageError, match="is not possible here"):

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.errors import LaunchError
+from orchestrator.slurm import job as job_module
 from orchestrator.slurm.job import SlurmJob, checked_id, end_of, parse_job
 
 RECORDED = Path(__file__).parents[1] / "recorded" / "slurm"
@@ -104,6 +105,25 @@ def test_end_of_job_has_its_kind(state: str, reason: str, kind: str, is_over: bo
     end = end_of(SlurmJob("5", state, reason, "node[0-1]", time_limit="00:10:00"))
     assert end is not None
     assert (end.kind, end.is_over, "Slurm job 5" in end.text) == (kind, is_over, True)
+
+
+def test_find_loss_of_requeued_job_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(job_module, "show_job", lambda name: recorded("pending-resources"))
+    loss = job_module.find_loss("6")
+    assert loss is not None
+    assert loss.text == "Slurm job 6 was put back into the queue"
+    monkeypatch.setattr(job_module, "show_job", lambda name: recorded("running"))
+    assert job_module.find_loss("5") is None
+
+
+def test_find_loss_of_forgotten_job_is_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(name: str) -> SlurmJob:
+        raise LaunchError("scontrol: slurm_load_jobs error: Invalid job id specified")
+
+    monkeypatch.setattr(job_module, "show_job", refuse)
+    loss = job_module.find_loss("6")
+    assert loss is not None
+    assert loss.text == "Slurm job 6 ended, and Slurm has forgotten it"
 
 
 @pytest.mark.parametrize("state", ["RUNNING", "PENDING", "CONFIGURING"])

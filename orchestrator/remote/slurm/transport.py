@@ -14,7 +14,7 @@ from orchestrator.remote.process import ProcessNode
 from orchestrator.slurm import allocation
 from orchestrator.slurm.commands import job_here
 from orchestrator.slurm.environment import kept_for_ranks, step_environment
-from orchestrator.slurm.job import JobEnd, checked_id, find_end
+from orchestrator.slurm.job import JobEnd, checked_id, find_loss
 from orchestrator.util.log import logger
 from orchestrator.util.text import printable
 
@@ -111,7 +111,7 @@ class SrunTransport(Transport):
             return self._unreachable(
                 node, "there is no srun on this machine", "run orch where Slurm's programs are"
             )
-        end = await self._find_end()
+        end = await self._find_loss()
         if end is not None:
             return Unreachable(node.name, GONE, f"taken away: {end.text}", _LASTING)
         said = printable(done.stderr, 300) or f"exit code {done.exit_code}"
@@ -120,12 +120,12 @@ class SrunTransport(Transport):
     async def why_taken(self, hang_up: Callable[[], Awaitable[None]]) -> NodesTaken | None:
         """Ask Slurm; while the job is ending, its own sessions keep it from saying how it ended."""
         deadline = time.monotonic() + _END_TIMEOUT
-        end = await self._find_end()
+        end = await self._find_loss()
         if end is not None and not end.is_over:
             await hang_up()
         while end is not None and not end.is_over and time.monotonic() < deadline:
             await asyncio.sleep(_END_POLL_INTERVAL)
-            end = await self._find_end()
+            end = await self._find_loss()
         return None if end is None else NodesTaken(end.kind, end.text)
 
     async def release(self) -> None:
@@ -136,9 +136,9 @@ class SrunTransport(Transport):
         except LaunchError as error:
             log.warning("Slurm job %s was not cancelled: %s", self.job, error.message)
 
-    async def _find_end(self) -> JobEnd | None:
+    async def _find_loss(self) -> JobEnd | None:
         try:
-            return await asyncio.to_thread(find_end, self.job)
+            return await asyncio.to_thread(find_loss, self.job)
         except LaunchError:
             return None  # what is reported then is what is known without Slurm
 

@@ -24,13 +24,14 @@ Start = Callable[..., tuple[str, Finish]]
 
 @pytest.fixture
 def start(cluster: Lab, tmp_path: Path) -> Iterator[Start]:
-    """Start a run on two nodes of a new job; returns the job, and a function to wait for the run's end."""
+    """Start a run on two nodes of a job (default: a new one); returns it, and what waits for the end."""
     write(tmp_path / "exp", "train.py", WAITS)
     started: list[subprocess.Popen[bytes]] = []
 
-    def start(*options: str) -> tuple[str, Finish]:
-        said = slurm.run(cluster, ["salloc", "--no-shell", "-N2", *options]).stderr
-        job = re.findall(r"Granted job allocation (\d+)", said)[0]
+    def start(*options: str, job: str = "") -> tuple[str, Finish]:
+        if not job:
+            said = slurm.run(cluster, ["salloc", "--no-shell", "-N2", *options]).stderr
+            job = re.findall(r"Granted job allocation (\d+)", said)[0]
         process = cluster.popen(
             [*ORCH, "launch", "-i", f"slurm:{job}", "--launcher", "direct", "train.py"],
             env=slurm.ENVIRONMENT,
@@ -99,6 +100,18 @@ def test_time_limit_of_the_job_is_the_verdict(cluster: Lab, start: Start) -> Non
     scontrol(cluster, "update", f"JobId={job}", "EndTime=now")
     code, err = finish()
     assert (code, f"Slurm job {job} reached its time limit" in err) == (124, True), err
+
+
+def test_job_that_is_requeued_is_the_verdict(cluster: Lab, start: Start) -> None:
+    options = ["--parsable", "--requeue", "-N2", "-o/dev/null"]
+    done = slurm.run(cluster, ["sbatch", *options, "--wrap", "sleep 600"], cwd="/")
+    job = done.stdout.strip()
+    wait_until(lambda: f"{job} RUNNING" in slurm.jobs(cluster))
+    _, finish = start(job=job)
+    scontrol(cluster, "requeue", job)
+    code, err = finish()
+    assert (code, f"Slurm job {job} was put back into the queue" in err) == (143, True), err
+    slurm.run(cluster, ["scancel", job])
 
 
 def test_failed_node_of_the_job_is_the_verdict(cluster: Lab, start: Start) -> None:
