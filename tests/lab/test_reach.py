@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from labkit.lab import Lab
 
-from .orch import agents, launch, orch, processes_of_runs, wait_until, write
+from .orch import ORCH, agents, launch, orch, processes_of_runs, wait_until, write
 
 pytestmark = pytest.mark.lab
 
@@ -79,6 +79,20 @@ def test_unknown_host_key_is_refused_unless_accepted(
     assert "--accept-new" in done.stderr
     assert launch(lab3, "--launcher", "direct", "--accept-new", script, env=env).returncode == 0
     assert launch(lab3, "--launcher", "direct", script, env=env).returncode == 0
+
+
+def test_unknown_host_keys_are_trusted_if_ssh_config_says_so_on_the_screen(
+    lab3: Lab, tmp_path: Path
+) -> None:
+    env = home_with(lab3, tmp_path, "")
+    config = Path(env["HOME"], ".ssh/config")
+    config.write_text("Host *\n  StrictHostKeyChecking accept-new # as our cloud does\n")
+    words = [*ORCH, "exec", "-i", str(lab3.inventory), "--", "hostname"]
+    done = lab3.run(words, env=env)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count(f"{config}:2: unknown host keys are trusted") == 1
+    again = lab3.run(words, env=env)
+    assert (again.returncode, again.stderr) == (0, "")
 
 
 def test_changed_host_key_is_refused_with_any_option(

@@ -26,13 +26,7 @@ from orchestrator.remote.ssh.config_lines import BadLine, Directive, conditions,
 from orchestrator.remote.ssh.config_values import Line
 from orchestrator.remote.ssh.match_conditions import NEWER, Circumstances, match_line
 from orchestrator.remote.ssh.patterns import matches
-from orchestrator.remote.ssh.settings import (
-    DROPPED,
-    HONOURED,
-    LISTS,
-    SESSION_ONLY,
-    Settings,
-)
+from orchestrator.remote.ssh.settings import LISTS, Settings
 from orchestrator.remote.ssh.tokens import BadToken, expand, tokens
 from orchestrator.util.bounded_read import Unreadable, read_bounded
 from orchestrator.util.text import printable
@@ -275,15 +269,6 @@ class _Pass:
             return "proxycommand" in self._settings.values
         # After `ProxyJump none`, a ProxyCommand counts.
         return keyword == "proxycommand" and self._settings.word("proxyjump") is not None
-
-
-def unused(settings: Settings) -> tuple[str, ...]:
-    """Return a warning for each keyword that applies to the host and has no effect on orch."""
-    return tuple(
-        printable(f"{settings.place(keyword)}: {keyword} has no effect on orch", 400)
-        for keyword in settings.values
-        if keyword not in HONOURED and keyword not in SESSION_ONLY and keyword not in DROPPED
-    )
 
 
 def _is_address(host: str) -> bool:

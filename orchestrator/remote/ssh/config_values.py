@@ -135,9 +135,5 @@ _PARSERS = {
     "port": _port,
     "stricthostkeychecking": _strictness,
 }
-_HARMLESS = OTHER & (SESSION_ONLY | DROPPED) - {
-    "canonicaldomains",
-    "canonicalizehostname",
-    "canonicalizepermittedcnames",
-}
+_HARMLESS = OTHER & (SESSION_ONLY | DROPPED)
 """Keywords whose values need no check, since they have no effect on orch."""

@@ -200,9 +200,8 @@ class Login(asyncssh.SSHClient):
             remedy = f"check the load of the node, and with: {ssh}; {LONGER}"
             return self._verdicts.verdict("timed-out", message, remedy, ssh)
         if isinstance(error, TimeoutError):
-            return self._not_ssh(
-                f"{where} accepts connections but says nothing SSH within {timeout:g} s"
-            )
+            message = f"{where} accepts connections but says nothing SSH within {timeout:g} s"
+            return self._not_ssh(message, f"; {LONGER}")
         if isinstance(error, asyncssh.PermissionDenied):
             return self._denied("")
         if self._is_authenticating:
@@ -221,9 +220,9 @@ class Login(asyncssh.SSHClient):
             )
         return self._not_ssh(f"{where} does not speak SSH ({reason})")
 
-    def _not_ssh(self, message: str) -> Unreachable:
+    def _not_ssh(self, message: str, more: str = "") -> Unreachable:
         remedy = f"check that port {self._target.port} is sshd's, or give the right port in the inventory"
-        return self._verdicts.verdict("protocol", message, remedy)
+        return self._verdicts.verdict("protocol", message, remedy + more)
 
     def _bad_host_key(self, error: Exception) -> Unreachable:
         """Return the verdict on a key that asyncssh rejects: revoked, or with an invalid certificate."""

@@ -50,8 +50,7 @@ HONOURED = _names("""
 """)
 """Keywords that have an effect on how orch connects."""
 SESSION_ONLY = _names("""
-    addkeystoagent batchmode canonicaldomains canonicalizefallbacklocal canonicalizehostname
-    canonicalizemaxdots canonicalizepermittedcnames challengeresponseauthentication checkhostip
+    addkeystoagent batchmode challengeresponseauthentication checkhostip
     clearallforwardings compression connectionattempts controlmaster controlpersist dynamicforward
     enableescapecommandline escapechar exitonforwardfailure fingerprinthash forkafterauthentication
     forwardx11 forwardx11timeout forwardx11trusted gatewayports gssapidelegatecredentials
@@ -64,6 +63,11 @@ SESSION_ONLY = _names("""
     xauthlocation
 """)
 """Keywords that concern interactive sessions, or for which orch has its own rule: never reported."""
+CANONICAL = _names("""
+    canonicaldomains canonicalizefallbacklocal canonicalizehostname canonicalizemaxdots
+    canonicalizepermittedcnames
+""")
+"""Keywords about canonical names, which only ssh itself finds."""
 DROPPED = _names("forwardagent remotecommand setenv")
 """Keywords without effect on orch, reported beside a failure only."""
 
@@ -79,6 +83,11 @@ class Settings:
     values: dict[str, tuple[str, ...]] = field(default_factory=dict)
     places: dict[str, str] = field(default_factory=dict)
     expanded: frozenset[str] = frozenset()
+
+    @property
+    def is_of_ssh(self) -> bool:
+        """Whether ssh itself has resolved the host."""
+        return bool(self.expanded)
 
     def words(self, keyword: str) -> tuple[str, ...]:
         return self.values.get(keyword, ())

@@ -5,12 +5,18 @@ from __future__ import annotations
 import os
 import re
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.remote.ssh.config_files import ConfigParseError, local_user, unused
-from orchestrator.remote.ssh.settings import DROPPED, Settings
+from orchestrator.remote.ssh.config_files import ConfigParseError, local_user
+from orchestrator.remote.ssh.settings import (
+    CANONICAL,
+    DROPPED,
+    HONOURED,
+    SESSION_ONLY,
+    Settings,
+)
 from orchestrator.remote.ssh.tokens import BadToken, expand, tokens
 from orchestrator.util.quoting import command_line, line_to_paste
 from orchestrator.util.text import printable
@@ -66,14 +72,20 @@ class Target:
     """Settings that only OpenSSH's client can apply: without them, the login is another, or less safe."""
     login_by_openssh: tuple[str, ...] = ()
     """Settings by which OpenSSH's client may log in if the keys of this target are refused."""
-    warnings: tuple[str, ...] = ()
+    unused: tuple[str, ...] = ()
+    """Settings without effect on orch: keyword, and where it is set."""
     dropped: tuple[str, ...] = ()
-    """Settings without effect on orch that only matter if something fails: keyword, and where it is set."""
+    """Those that only matter if something fails."""
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """A warning for each setting without effect."""
+        return tuple(f"ssh_config: {setting} has no effect on orch" for setting in self.unused)
 
     @property
     def without_effect(self) -> tuple[str, ...]:
         """Settings that orch does not follow, for a message about a failure."""
-        return (*self.needs_openssh, *self.login_by_openssh, *self.dropped)
+        return (*self.needs_openssh, *self.login_by_openssh, *self.unused, *self.dropped)
 
     @property
     def endpoint(self) -> str:
@@ -133,6 +145,7 @@ def target_of(name: str, settings: Settings) -> Target:
     strictness = settings.word("stricthostkeychecking")
     timeout = settings.word("connecttimeout")
     control = settings.word("controlpath")
+    canonical = CANONICAL if settings.is_of_ssh else frozenset[str]()
     return Target(
         label=name,
         hostname=settings.word("hostname") or name,
@@ -170,12 +183,15 @@ def target_of(name: str, settings: Settings) -> Target:
             *(_named(settings, _WITH_PROXY_COMMAND) if settings.word("proxycommand") else ()),
         ),
         login_by_openssh=_logins(settings),
-        warnings=unused(settings),
-        dropped=tuple(
-            printable(f"{keyword} ({settings.place(keyword)})", 400)
-            for keyword in sorted(DROPPED)
-            if settings.is_on(keyword)
+        unused=_placed(
+            settings,
+            (
+                keyword
+                for keyword in settings.values
+                if keyword not in HONOURED | SESSION_ONLY | DROPPED | canonical
+            ),
         ),
+        dropped=_placed(settings, filter(settings.is_on, sorted(DROPPED))),
     )
 
 
@@ -194,6 +210,10 @@ def _agent(settings: Settings, filled: Callable[[str, str], str]) -> str | None:
     if re.fullmatch(r"\$[A-Za-z0-9_]+", agent):
         return os.environ.get(agent[1:]) or None
     return filled("identityagent", agent)
+
+
+def _placed(settings: Settings, keywords: Iterable[str]) -> tuple[str, ...]:
+    return tuple(printable(f"{each} ({settings.place(each)})", 400) for each in keywords)
 
 
 def _named(settings: Settings, names: Mapping[str, str]) -> tuple[str, ...]:

@@ -101,7 +101,7 @@ def test_unused_keyword_is_reported_only_for_matching_hosts(
 ) -> None:
     config = "Host n\n RequiredRSASize 4096\n ControlMaster auto\nHost other\n PKCS11Provider x\n"
     assert resolved(config, address="n").warnings == (
-        f"{home}/.ssh/config:2: requiredrsasize has no effect on orch",
+        f"ssh_config: requiredrsasize ({home}/.ssh/config:2) has no effect on orch",
     )
 
 
@@ -389,3 +389,16 @@ def test_settings_that_only_openssh_can_apply_are_listed(
     assert target.needs_openssh == ("KnownHostsCommand /bin/keys %H",)
     assert target.login_by_openssh == ("GSSAPIAuthentication yes",)
     assert target.control_path == f"{home}/.ssh/cm-n"
+
+
+def test_canonical_names_without_ssh_are_reported(
+    resolved: Callable[..., Target], home: Path
+) -> None:
+    target = resolved("CanonicalizeHostname yes\nForwardAgent yes\n", address="n")
+    assert target.warnings == (
+        f"ssh_config: canonicalizehostname ({home}/.ssh/config:1) has no effect on orch",
+    )
+    assert target.without_effect == (
+        f"canonicalizehostname ({home}/.ssh/config:1)",
+        f"forwardagent ({home}/.ssh/config:2)",
+    )

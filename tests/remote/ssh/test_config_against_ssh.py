@@ -149,7 +149,7 @@ def _comparable(target: Target) -> Target:
         accept_new="somewhere" if target.accept_new else None,
         ciphers=None,
         proxy_jump=re.sub(r"ssh://|[][]", "", target.proxy_jump or ""),
-        warnings=(),
+        unused=(),
         dropped=tuple(each.split()[0] for each in target.dropped),
         login_by_openssh=tuple(each.split()[0] for each in target.login_by_openssh),
         needs_openssh=tuple(each.split()[0] for each in target.needs_openssh),
