@@ -15,6 +15,7 @@ from orchestrator.errors import InventoryError, UsageError
 from orchestrator.inventory import Inventory, Main, TransportChoice, load, select
 from orchestrator.inventory.ranges import fold
 from orchestrator.inventory.readers.orch_yaml import parse
+from orchestrator.node import trust
 from orchestrator.plan.launchers import registry
 from orchestrator.plan.masking import mask_in_logs
 from orchestrator.remote.base import Transport
@@ -22,13 +23,15 @@ from orchestrator.remote.transports import DEFAULT, create
 from orchestrator.runs.folder import ensure_private_folder, state_folder
 from orchestrator.slurm.commands import job_here
 from orchestrator.util.process import resume_gc
-from orchestrator.util.text import counted
+from orchestrator.util.text import counted, escaped, printable
 
 DEFAULT_FILE = "hosts.yaml"
 ANY = "any"
 """The parent of the working folders of embedded nodes that belong to no project."""
 Hosts = str | PathLike[str] | Sequence[str] | Inventory
 """An inventory file, hosts as ssh takes them, or an inventory."""
+_RUNS_PROGRAM = "command"
+"""The transport whose options name a program."""
 HowToReach = str | Mapping[str, Mapping[str, Any]]
 """The name of a transport, or a mapping of one name to its options, as in an inventory."""
 Note = Callable[[str], None]
@@ -62,7 +65,7 @@ async def open_hosts(
     local = number("--local", options.get("local"), 1, 64)
     if local is None:
         inventory = read_hosts(hosts, note)
-        transport = _transport(_choose(given, inventory), options)
+        transport = _transport(_choose(given, inventory), inventory.source, options)
         for host in (*inventory.hosts, *inventory.spares):
             mask_in_logs(host.env)
         resume_gc()
@@ -98,7 +101,7 @@ def _choose(given: HowToReach | None, inventory: Inventory) -> TransportChoice:
     return TransportChoice(name=name, options=settings)
 
 
-def _transport(choice: TransportChoice, options: HostOptions) -> Transport:
+def _transport(choice: TransportChoice, source: Path | str, options: HostOptions) -> Transport:
     """Return the transport with its options and those of the command. Raises UsageError."""
     try:
         transport = create(choice.name, **choice.options)
@@ -106,12 +109,29 @@ def _transport(choice: TransportChoice, options: HostOptions) -> Transport:
         if not choice.place:
             raise
         raise InventoryError(f"{choice.place}: {error.message}", remedy=error.remedy) from error
+    if choice.name == _RUNS_PROGRAM and choice.place and isinstance(source, Path):
+        _require_own(source)
     own: dict[str, Any] = {}
     if (timeout := options.get("connect_timeout")) is not None:
         own["timeout"] = seconds("--connect-timeout", timeout, 0.1)
     if options.get("accept_new"):
         own["accept_new"] = True
     return create(choice.name, **{**choice.options, **own}) if own else transport
+
+
+def _require_own(source: Path) -> None:
+    """Raise InventoryError if another user may have written which program to run on this machine."""
+    try:
+        if source.is_file():
+            trust.require_own(str(source), source.stat())
+    except trust.Untrusted as error:
+        raise InventoryError(
+            f"{escaped(str(source))}: its transport runs a program on this machine, and the file "
+            f"{printable(error.why)}",
+            remedy=printable(error.remedy, 1000),
+        ) from None
+    except OSError as error:
+        raise InventoryError(f"{escaped(str(source))}: {error.strerror}") from error
 
 
 def read_hosts(hosts: Hosts | None, note: Note | None = None) -> Inventory:

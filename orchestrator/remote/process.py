@@ -1,6 +1,6 @@
 """A node reached through local programs, one for each script; the program's pipes are the channel.
 
-For transports that call `docker exec -i`, `kubectl exec -i` or the like, and for tests.
+`command/` has transports of this kind; tests, and transports of other packages, use it too.
 """
 
 from __future__ import annotations

@@ -216,3 +216,44 @@ def test_prepare_refuses_an_inventory_with_another_transport_than_ssh(
     assert (
         "hosts.yaml:1:12: orch prepare installs over SSH, not with transport docker" in done.stderr
     )
+
+
+def test_program_of_an_inventory_runs(orch: Orch, hosts: Path) -> None:
+    hosts.write_text(f'transport: {{command: [sh, -c, "{{script}}"]}}\n{hosts.read_text()}')
+    done = orch("exec", "--", "sh", "-c", "echo here; exit 3")
+    assert (done.returncode, done.stdout) == (3, "a │ here\n"), done.stderr
+    done = orch("launch", "--no-sync", "train.py")
+    assert done.returncode == 0, done.stderr
+    assert lines_of(done.stdout) == ["rank 0 of 2", "rank 1 of 2"]
+
+
+def test_program_of_an_inventory_that_others_can_write_is_refused(
+    orch: Orch, hosts: Path, tmp_path: Path
+) -> None:
+    ran = tmp_path / "ran"
+    hosts.write_text(
+        f'transport: {{command: [sh, -c, "touch {ran}; {{script}}"]}}\n{hosts.read_text()}'
+    )
+    hosts.chmod(0o666)
+    done = orch("exec", "--", "true")
+    assert done.returncode == 2
+    assert (
+        "its transport runs a program on this machine, and the file can be written by"
+        in done.stderr
+    )
+    assert "chmod go-w" in done.stderr
+    assert not ran.exists()
+
+
+def test_command_without_a_program_is_refused(orch: Orch, hosts: Path) -> None:
+    done = orch("nodes", "--transport", "command")
+    assert done.returncode == 2
+    assert "transport command: its command is missing; write it in the inventory" in done.stderr
+
+
+def test_run_that_would_end_with_its_program_is_not_detached(orch: Orch, hosts: Path) -> None:
+    command = '{command: {command: [sh, -c, "{script}"], outlives_controller: false}}'
+    hosts.write_text(f"transport: {command}\n{hosts.read_text()}")
+    done = orch("launch", "--no-sync", "--detach", "train.py")
+    assert done.returncode == 2
+    assert "--detach: with transport command a run ends with its controller" in done.stderr
