@@ -30,6 +30,7 @@ ALLOWED = {
     # Messages of other programs, in a constant of the file that runs them.
     "_UNKNOWN_HOST in str(error)": "paramiko has one class for every failure of an SSH connection",
     "str(error).startswith(_ENCRYPTED)": "asyncssh has one class for every problem of a key file",
+    "_UNKNOWN not in error.message": "scontrol has one exit code for every failure",
     "_CLOSED in error.reason": "asyncssh has one code for a refused session and a closed connection",
     "_REVOKED in str(error)": "asyncssh has one class for every problem of a host key",
     **dict.fromkeys(
@@ -76,6 +77,7 @@ ALLOWED = {
     ),
     "self.fault.cause not in _FILTERED": "the cause of a Fault is an enum",
     "match cause:": "the cause of a Fault is an enum",
+    "job.reason.partition(',')": "the reason of a Slurm job is an id",
     "pid in why": "a dict of reasons, by process",
     # The summary is how the run ended and then the detail, which is known.
     "event.summary.removesuffix(event.detail)": "to put the duration between them",
