@@ -214,6 +214,10 @@ async def test_revoked_key_is_refused(trusted_sshd: Start, beside: Beside, kind:
     result = await beside.both()
     assert isinstance(result, Unreachable)
     assert f"is revoked (RevokedHostKeys {revoked})" in result.message
+    (beside.home / ".ssh/known_hosts").unlink()
+    (again,) = await connect_all([Host(name="h1")], ConnectOptions(accept_new=True))
+    assert isinstance(again, Unreachable)
+    assert not (beside.home / ".ssh/known_hosts").exists()
 
 
 async def test_key_that_is_not_revoked_is_accepted(

@@ -204,6 +204,8 @@ class _Pass:
         # Even words may be patterns: too many are found, which is safe.
         if "exec" in names or any(word in NEWER for word in names):
             self._unsure("a condition that ssh evaluates")
+        if "!final" in directive.value.lower() or re.search(r"[\"'\\]", directive.value):
+            self._unsure("a condition that depends on the version of ssh")
         user = (self._settings.words("user") or (local_user(),))[0]
         tag = (self._settings.words("tag") or ("",))[0]
         run = partial(self._run, user=user)
@@ -234,7 +236,7 @@ class _Pass:
         for pattern in self._words(directive, "Include"):
             if not pattern or (pattern.startswith("~") and not self._is_users):
                 raise ValueError(f"bad include path {pattern}")
-            if "\\" in pattern or "**" in pattern or re.match("~[^/]", pattern):
+            if re.search(r"[\\%$]|\*\*|^~[^/]", pattern):
                 self._unsure("a pattern that ssh expands")
             # Path.expanduser raises for an unknown user.
             below = Path(glob.escape(str(self._base)), os.path.expanduser(pattern))  # noqa: PTH111

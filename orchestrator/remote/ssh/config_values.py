@@ -23,6 +23,11 @@ _STRICT = {
 _FAMILIES = ("any", "inet", "inet6")
 _TIME = re.compile(r"(?:[0-9][sSmMhHdDwW]?)+")
 _HOP = re.compile(r"(?:[^@,\s]+@)?[A-Za-z0-9._-]+(?::[0-9]{1,5})?", re.ASCII)
+_MAY_EXPAND = re.compile(r"%|\$\{")
+_EXPANDED = frozenset(
+    ("certificatefile", "controlpath", "hostname", "identityagent", "identityfile")
+)
+"""Keywords with one word that every version expands."""
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
@@ -78,8 +83,8 @@ class Line:
             return _flag(keyword, word)
         if keyword == "ignoreunknown" or (keyword == "identityagent" and "$" in word):
             self.doubt = "a value that ssh checks"
-        if "%C" in word or "%j" in word:
-            self.doubt = "a token that depends on the version of ssh"
+        if "%C" in word or "%j" in word or (keyword not in _EXPANDED and _MAY_EXPAND.search(word)):
+            self.doubt = "tokens that depend on the version of ssh"
         return word
 
 

@@ -100,12 +100,11 @@ class Login(asyncssh.SSHClient):
             is_known = blob == self._trust.host_key.public_data
         else:
             is_known = self.known.trusts(blob)
+        self._host_key_verdict = self._revoked_verdict(key)
         if is_known:
             self._log.debug("host key is known")
-        else:
+        elif self._host_key_verdict is None:
             self._host_key_verdict = self._judge(key)
-        if self._host_key_verdict is None and self._target.revoked_host_keys:
-            self._host_key_verdict = self._revoked_verdict(key, self._target.revoked_host_keys)
         if self._host_key_verdict is not None:
             self._log.debug("host key refused")
         return self._host_key_verdict is None
@@ -136,10 +135,13 @@ class Login(asyncssh.SSHClient):
         self._log.info("host key %s %s is new: added to %s", kind, key_print, file)
         return None
 
-    def _revoked_verdict(self, key: asyncssh.SSHKey, revoked: str) -> Unreachable | None:
+    def _revoked_verdict(self, key: asyncssh.SSHKey) -> Unreachable | None:
         """Return the verdict on a key if RevokedHostKeys has it, or cannot be read, as for ssh."""
-        problem = self._known_hosts.why_revoked(key, revoked)
-        return None if problem is None else self._verdicts.host_key_revoked(revoked, problem)
+        for file in self._target.revoked_host_keys:
+            problem = self._known_hosts.why_revoked(key, file)
+            if problem is not None:
+                return self._verdicts.host_key_revoked(file, problem)
+        return None
 
     def validate_host_ca_key(self, host: str, addr: str, port: int, key: asyncssh.SSHKey) -> bool:
         if self.known.trusts_authority(key.public_data):

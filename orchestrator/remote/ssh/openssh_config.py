@@ -26,6 +26,7 @@ _MOST_OUTPUT = 1 << 20
 _EXPANDED = frozenset(
     ("controlpath", "hostname", "identityagent", "userknownhostsfile", "forwardagent")
 )
+_PATHS = WORDS | {"revokedhostkeys"}
 _NEW_PATH = re.compile(r" (?=[/~$%])")
 
 log = logger("ssh")
@@ -110,7 +111,7 @@ def parse(output: bytes) -> dict[str, tuple[str, ...]]:
         if value:
             found[keyword.lower()].append(value)
     return {
-        keyword: tuple(_NEW_PATH.split(values[0])) if keyword in WORDS else _kept(keyword, values)
+        keyword: tuple(_NEW_PATH.split(values[0])) if keyword in _PATHS else _kept(keyword, values)
         for keyword, values in found.items()
     }
 

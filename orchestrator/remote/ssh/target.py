@@ -52,7 +52,7 @@ class Target:
     user_known_hosts: tuple[str, ...] = ()
     global_known_hosts: tuple[str, ...] = ()
     extra_known_hosts: tuple[str, ...] = ()
-    revoked_host_keys: str | None = None
+    revoked_host_keys: tuple[str, ...] = ()
     host_key_alias: str | None = None
     hash_known_hosts: bool = False
     accept_new: str | None = None
@@ -161,7 +161,9 @@ def target_of(name: str, settings: Settings) -> Target:
         global_known_hosts=_files(
             settings, "globalknownhostsfile", settings.words("globalknownhostsfile") or system
         ),
-        revoked_host_keys=_home(settings.word("revokedhostkeys") or "") or None,
+        revoked_host_keys=_files(
+            settings, "revokedhostkeys", tuple(map(_home, settings.words("revokedhostkeys")))
+        ),
         host_key_alias=(settings.word("hostkeyalias") or "").lower() or None,
         hash_known_hosts=settings.is_on("hashknownhosts"),
         accept_new=(
