@@ -97,8 +97,8 @@ class Unreachable:
     """Why one node cannot be reached: the id of the `cause`, one sentence, and the remedy.
 
     `cause` is one of: refused, timed-out, no-route, name, host-key-unknown, host-key-changed,
-    authentication, protocol, gateway, shell, agent (the login works, but orch's agent failed), program,
-    container (the program that runs commands there failed, or does not find a running container), slurm
+    authentication, protocol, gateway, shell, agent (the login works, but orch's agent failed), program
+    (what runs commands there failed), container (it does not run, so what ran in it has ended), slurm
     (its srun starts no step there), gone (the node was taken away, and does not come back).
 
     The parts that differ between nodes, if any: `place` is the node's address as `message` has it;

@@ -33,7 +33,7 @@ _SEE_OUTPUT = "see its last lines of output below"
 _KILLED = "exit.kill"
 _BY_THE_KERNEL = (_KILLED, "memory.oom-killer")
 _GONE = (
-    "the machine or its network is down",
+    "the machine, the container or the network is down",
     "check its console and kernel log (`dmesg -T`), and the connection: orch nodes",
 )
 _DEAD = (

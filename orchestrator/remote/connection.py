@@ -133,7 +133,7 @@ class Connector:
 
 
 def _kind(failure: Unreachable) -> type[NodeError]:
-    if failure.cause == GONE:
+    if failure.cause in (GONE, "container"):
         return NodeGone
     return LoginRefused if failure.cause in _REFUSALS else NodeError
 

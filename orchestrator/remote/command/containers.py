@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from orchestrator.remote.command.transport import ProgramTransport
-from orchestrator.remote.command.verdicts import NO_SHELL, Reason
+from orchestrator.remote.command.verdicts import CONTAINER, NO_SHELL, Reason
 
 if TYPE_CHECKING:
     from orchestrator.inventory import Host
@@ -20,11 +20,9 @@ class DockerTransport(ProgramTransport):
     name = "docker"
     used = frozenset({"user"})
     reasons: ClassVar = (
-        Reason("no such container", "container", "list the containers with: {program} ps -a"),
-        Reason(
-            "is not running|state improper", "container", "start it with: {program} start {name}"
-        ),
-        Reason("is paused", "container", "{program} unpause {name}"),
+        Reason("no such container", CONTAINER, "list the containers with: {program} ps -a"),
+        Reason("is not running|state improper", CONTAINER, "start it with: {program} start {name}"),
+        Reason("is paused", "program", "{program} unpause {name}"),
         Reason(
             "cannot connect to the docker daemon|cannot connect to podman",
             "program",
@@ -37,7 +35,7 @@ class DockerTransport(ProgramTransport):
         ),
         Reason(
             "unable to find user|no matching entries in passwd|no users found",
-            "container",
+            "program",
             "set `user:` in the inventory to one that the image has",
         ),
         NO_SHELL,
@@ -71,20 +69,20 @@ class KubectlTransport(ProgramTransport):
 
     name = "kubectl"
     reasons: ClassVar = (
-        Reason("namespaces? .* not found", "container", "list them with: kubectl get namespaces"),
+        Reason("namespaces? .* not found", "program", "list them with: kubectl get namespaces"),
         Reason(
             r"pods? .* not found",
-            "container",
+            CONTAINER,
             "list the pods with: kubectl get pods --all-namespaces",
         ),
         Reason(
             "container .*not found|container not found|is not valid for pod",
-            "container",
+            "program",
             "see the state and the containers of the pod with: kubectl describe pod {name}",
         ),
         Reason(
             "completed pod|does not have a host assigned",
-            "container",
+            CONTAINER,
             "see why it does not run with: kubectl describe pod {name}",
         ),
         Reason("forbidden", "authentication", "ask for the right to create pods/exec there"),

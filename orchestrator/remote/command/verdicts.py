@@ -27,6 +27,9 @@ class Reason:
     remedy: str
 
 
+CONTAINER = "container"
+"""The cause if what ran on the node has ended with its container."""
+
 NO_SHELL = Reason(
     r"(executable file|command) .*not found|no such file or directory: .*sh\b|sh: not found",
     "shell",
@@ -72,6 +75,8 @@ class Verdicts:
             if re.search(reason.pattern, words, re.IGNORECASE):
                 remedy = reason.remedy.replace("{program}", self.program)
                 remedy = remedy.replace("{name}", self.known_as)
+                if reason.cause == CONTAINER:
+                    message = f"is not running: {message}"
                 return self._verdict(reason.cause, message, remedy)
         return self._verdict("program", message, f"try: {line_to_paste(self.attempt)}")
 

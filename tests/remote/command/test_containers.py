@@ -94,7 +94,7 @@ LOG = (
         (
             "docker", 1, ("Error response from daemon: Container train-0 is paused, unpause the container "
             "before exec"),
-            "container", "docker unpause train-0",
+            "program", "docker unpause train-0",
         ),
         (
             "docker", 127, ("OCI runtime exec failed: exec failed: unable to start container process: "
@@ -122,7 +122,7 @@ LOG = (
         ),
         (
             "podman", 255, "Error: unable to find user bob: no matching entries in passwd file",
-            "container", "set `user:` in the inventory",
+            "program", "set `user:` in the inventory",
         ),
         (
             "kubectl", 1, (f"{LOG}The connection to the server localhost:8080 was refused - did you "
@@ -139,7 +139,7 @@ LOG = (
         ),
         (
             "kubectl", 1, 'Error from server (NotFound): namespaces "ml" not found',
-            "container", "kubectl get namespaces",
+            "program", "kubectl get namespaces",
         ),
         (
             "kubectl", 1, ("error: cannot exec into a container in a completed pod; current phase is "
@@ -148,7 +148,7 @@ LOG = (
         ),
         (
             "kubectl", 1, 'error: unable to upgrade connection: container not found ("main")',
-            "container", "kubectl describe pod train-0",
+            "program", "kubectl describe pod train-0",
         ),
         (
             "kubectl", 1, ('Error from server (Forbidden): pods "train-0" is forbidden: User "ann" cannot '
@@ -178,7 +178,8 @@ async def test_message_of_the_program_has_a_remedy(
     (verdict,) = await create(name).connect_all([HOST])
     assert isinstance(verdict, Unreachable)
     assert verdict.node == "node0"
-    assert verdict.message == f"{name} failed with code {code}: {said.removeprefix(LOG)}"
+    state = "is not running: " if cause == "container" else ""
+    assert verdict.message == f"{state}{name} failed with code {code}: {said.removeprefix(LOG)}"
     assert (verdict.cause, remedy in verdict.remedy) == (cause, True), verdict
 
 
