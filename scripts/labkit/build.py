@@ -206,4 +206,4 @@ def _by_transport(lab: Path) -> str:
         return "defaults:\n"
     # OpenSSH's client finds the known hosts of the user by the password database, not in $HOME.
     known = json.dumps(str(lab / "known_hosts"))
-    return f"transport: {transport}\ndefaults:\n  known_hosts: {known}\n"
+    return f'transport: {transport}\ndefaults:\n  "known_hosts": {known}\n'

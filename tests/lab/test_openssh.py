@@ -215,20 +215,25 @@ def test_password_prompt_ends_the_command_with_ctrl_c(
 CODE = "publickey,keyboard-interactive"
 
 
-def test_code_of_a_host_is_typed_once_over_the_default_transport(
+def test_code_of_a_host_is_typed_once_for_a_run_over_the_default_transport(
     make_lab: Callable[..., Lab], tmp_path: Path, sockets: Path
 ) -> None:
     lab = make_lab(2)
     want_password(lab, "node1", "sesame", CODE)
     site = site_of(lab, tmp_path, sockets)
-    script = write(tmp_path / "job", "hello.py", "import os\nprint('hello', os.environ['RANK'])\n")
+    script = write(tmp_path / "job", "obey.py", OBEYING)
     words: list[str | Path] = ["-i", site.inventory, "--transport", "ssh", "--launcher", "direct"]
-    with typed(lab, "launch", *words, script) as launched:
+    with typed(lab, "launch", *words, "--detach", script) as launched:
         launched.wait_for("assword:")
         launched.type(b"sesame\r")
         assert launched.end() == 0, launched.shown
     assert launched.shown.count("assword:") == 1
     assert "OpenSSH's client connects" in launched.shown
+    run = run_name(launched.shown)
+    wait_for_copies(lab, run, 2, "line 3\n")
+    assert orch(lab, "stop", run).returncode == 0
+    wait_for_end(lab, run)
+    assert processes_of_runs(lab, run) == []
     assert site.is_clean()
 
 

@@ -10,7 +10,6 @@ from orchestrator.remote.base import Node
 from orchestrator.remote.openssh.connections import Connections, ConnectOptions
 from orchestrator.remote.openssh.login import PROGRAM
 from orchestrator.remote.openssh.masters import Masters
-from orchestrator.remote.openssh.terminal import is_there
 from orchestrator.remote.openssh.verdicts import BY_A_PERSON
 from orchestrator.remote.ssh.config import ConfigParseError, Target
 
@@ -48,12 +47,14 @@ class Handover:
         if not self._is_there or verdict.cause not in ("authentication", "gateway"):
             return verdict
         wanted = [method for method in verdict.methods if method in BY_A_PERSON]
-        if wanted and is_there():
-            return await self._connect(host, target, f"a login wants {wanted[0]}")
-        if not target.login_by_openssh:
+        reasons = [f"a login wants {wanted[0]}"] if wanted else []
+        reasons += [f"ssh_config has {setting}" for setting in target.login_by_openssh]
+        if not reasons:
             return verdict
-        result = await self._connect(host, target, f"ssh_config has {target.login_by_openssh[0]}")
-        return verdict if isinstance(result, Unreachable) else result
+        # Without a terminal, a master that another process has started may be there.
+        result = await self._connect(host, target, reasons[0])
+        was_tried = wanted and self._masters.has_asked
+        return verdict if isinstance(result, Unreachable) and not was_tried else result
 
     async def _connect(self, host: Host, target: Target, why: str) -> Node | Unreachable:
         try:

@@ -21,15 +21,19 @@ _END_TIMEOUT = 5.0  # seconds to end all masters; ControlPersist ends what is le
 
 
 class Masters:
-    """The masters of one transport; `keep` leaves them to the next process when it is closed."""
+    """The masters of one transport.
+
+    `keep` leaves them to the next process when it is closed. The user is asked at the terminal only while
+    `may_ask`: in the first `connect_all`, and not when a connection is restored during a run.
+    """
 
     def __init__(self) -> None:
         self.keep = False
+        self.may_ask = True
+        self.has_asked = False
         self._folder: Path | None = None
         self._uses: dict[Path, Use] = {}
         self._asking = asyncio.Lock()
-        self._asked: set[Path] = set()
-        self._has_failed = False
 
     def prepare(self) -> None:
         """Raise LaunchError if there is no ssh, or no folder for the sockets."""
@@ -76,20 +80,20 @@ class Masters:
     ) -> Failure | None:
         """Log in at the terminal if there is one.
 
-        One host at a time, each once, and none after one at which that failed.
+        One host at a time, and none after one at which that failed.
         """
         async with self._asking:
-            if path in self._asked or self._has_failed:
+            if not self.may_ask:
                 return failure
-            self._asked.add(path)
             with opened() as terminal:
                 if terminal is None:
                     return failure
+                self.has_asked = True
                 terminal.say(f"orch: {name}: log in to {login.target.endpoint}")
                 why = await log_in_at(terminal, login, path, accept_new=accept_new)
             if why is None:
                 return None
-            self._has_failed = True
+            self.may_ask = False
             return replace(failure, at_terminal=why)
 
     async def close(self) -> None:

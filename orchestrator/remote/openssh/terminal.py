@@ -55,9 +55,3 @@ def opened() -> Iterator[Terminal | None]:
         yield Terminal(descriptor) if is_ours else None
     finally:
         os.close(descriptor)
-
-
-def is_there() -> bool:
-    """Tell whether the user can be asked."""
-    with opened() as terminal:
-        return terminal is not None

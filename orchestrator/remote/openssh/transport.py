@@ -64,6 +64,7 @@ class OpensshTransport(Transport):
                     group.create_task(connect(host, target))
                     for host, target in zip(hosts, targets, strict=True)
                 ]
+        self._masters.may_ask = False
         return [task.result() for task in tasks]
 
     def with_silence_limit(self, silence: float) -> OpensshTransport:

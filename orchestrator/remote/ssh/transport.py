@@ -60,7 +60,9 @@ class SshTransport(Transport):
         silence = min(openssh.SILENCE, _PROBES * self.options.keepalive)
         own = openssh.ConnectOptions(self.options.timeout, self.options.accept_new, silence)
         async with Handover(self._masters, own) as other:
-            return await connect_all(hosts, self.options, on_result=on_result, other=other)
+            results = await connect_all(hosts, self.options, on_result=on_result, other=other)
+        self._masters.may_ask = False
+        return results
 
     def with_silence_limit(self, silence: float) -> SshTransport:
         options = self.options
