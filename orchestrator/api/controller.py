@@ -13,6 +13,7 @@ from orchestrator import events
 from orchestrator.control.follower import Follower
 from orchestrator.control.interrupts import Interrupts
 from orchestrator.control.restarts import FAILED_UNSEEN, describe_end, supervise
+from orchestrator.control.taken_nodes import give_back_nodes
 from orchestrator.control.verdict import Verdict
 from orchestrator.node.reasons import StopReason
 from orchestrator.plan.masking import mask_in_logs
@@ -71,7 +72,7 @@ async def control_run(
         async with connections_to(saved) as (connections, transport):
             if saved.has_ended:
                 await _fetch(record, saved, connections, emit)
-                await transport.release()
+                await give_back_nodes(transport, emit)
                 return
             if spec is not None and record.spec is not None:
                 record.spec = spec

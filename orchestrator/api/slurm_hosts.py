@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -46,6 +46,8 @@ async def slurm_hosts(
         own = TransportChoice(name="srun", options={"job": allocation, "release": True})
         yield {**given, "hosts": inventory.model_copy(update={"transport": own})}
     except BaseException:
-        with suppress(LaunchError):  # then the job ends by itself
+        try:
             await release(allocation)
+        except LaunchError as error:
+            tell(str(error))
         raise

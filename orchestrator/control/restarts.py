@@ -20,7 +20,7 @@ from orchestrator.control.journal import Journal
 from orchestrator.control.next_attempt import NextAttempt, NotRestarted
 from orchestrator.control.results import fetch_at_end, report_files
 from orchestrator.control.run import Run
-from orchestrator.control.taken_nodes import verdict_on_taken_nodes
+from orchestrator.control.taken_nodes import give_back_nodes, verdict_on_taken_nodes
 from orchestrator.control.verdict import Verdict
 from orchestrator.remote.base import Transport
 from orchestrator.remote.connection import NodeConnection, close_all
@@ -83,7 +83,7 @@ async def supervise(
                 verdict = verdict if taken is None else verdict_on_taken_nodes(verdict, taken)
             missing = half_started + departed.missing
             await record_end(record, run.followers, verdict, missing, interrupts, emit)
-            await transport.release()
+            await give_back_nodes(transport, emit)
             return verdict
     finally:
         writing.cancel()

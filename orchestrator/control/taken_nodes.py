@@ -1,13 +1,15 @@
-"""The verdict on a run whose nodes were taken away, as at the time limit of their Slurm job."""
+"""Nodes that something else lends for a time, as Slurm does: given back, or taken away before."""
 
 from __future__ import annotations
 
 import signal
 from dataclasses import replace
 
+from orchestrator import events
 from orchestrator.control.first_failure import FirstFailure
 from orchestrator.control.verdict import Verdict
-from orchestrator.remote.base import NodesTaken
+from orchestrator.errors import LaunchError
+from orchestrator.remote.base import NodesTaken, Transport
 from orchestrator.runs.outcome import TIME_OUT, Outcome
 
 _ENDS: dict[str, tuple[int, Outcome]] = {
@@ -37,6 +39,14 @@ def verdict_on_taken_nodes(verdict: Verdict, taken: NodesTaken) -> Verdict:
         first_failure=None,
         explained=None,
     )
+
+
+async def give_back_nodes(transport: Transport, emit: events.Emit) -> None:
+    """Give back what was taken for a run that has ended; warn if that does not succeed."""
+    try:
+        await transport.release()
+    except LaunchError as error:
+        emit(events.Warned(str(error)))
 
 
 def _is_by_force(failure: FirstFailure | None) -> bool:

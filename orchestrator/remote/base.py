@@ -257,7 +257,10 @@ class Transport(ABC):
         return None
 
     async def release(self) -> None:  # noqa: B027 (most have nothing to give back)
-        """Give back what was taken for the run, which has ended. May be called again."""
+        """Give back what was taken for the run, which has ended. May be called again.
+
+        Raises LaunchError, which says what is left, if that does not succeed.
+        """
 
     async def __aenter__(self) -> Self:
         return self

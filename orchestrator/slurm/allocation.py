@@ -87,8 +87,14 @@ async def allocate(words: Sequence[str], name: str, tell: Tell) -> str:
 
 
 async def release(job: str) -> None:
-    """Cancel the job, unless it has ended. Raises LaunchError if Slurm does not answer."""
-    await ask_async("scancel", "--quiet", job)
+    """Cancel the job, unless it has ended. Raises LaunchError if that is not possible."""
+    try:
+        await ask_async("scancel", "--quiet", job)
+    except LaunchError as error:
+        raise LaunchError(
+            f"Slurm job {job} was not cancelled ({error.message}); it ends by itself within minutes",
+            remedy=f"scancel {job}",
+        ) from error
 
 
 async def _submit(words: Sequence[str], name: str) -> str:

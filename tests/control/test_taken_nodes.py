@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
+from orchestrator import events
 from orchestrator.control.first_failure import FirstFailure
-from orchestrator.control.taken_nodes import verdict_on_taken_nodes
+from orchestrator.control.taken_nodes import give_back_nodes, verdict_on_taken_nodes
 from orchestrator.control.verdict import Verdict
-from orchestrator.remote.base import NodesTaken
+from orchestrator.errors import LaunchError, Unreachable
+from orchestrator.inventory import Host
+from orchestrator.remote.base import Node, NodesTaken, OnResult, Transport
 from orchestrator.remote.reports import ProcessEnd
 
 TAKEN = NodesTaken("time-limit", "Slurm job 5 reached its time limit, 01:00:00")
@@ -52,3 +57,23 @@ def test_rank_that_failed_by_itself_stays_the_first_failure() -> None:
 def test_exit_code_and_outcome_are_those_of_the_kind(kind: str, code: int, outcome: str) -> None:
     found = verdict_on_taken_nodes(verdict(None), NodesTaken(kind, "text"))  # type: ignore[arg-type]
     assert (found.exit_code, found.outcome) == (code, outcome)
+
+
+class Lender(Transport):
+    """A transport that cannot give back its nodes."""
+
+    name = "lender"
+
+    async def connect_all(
+        self, hosts: Sequence[Host], *, on_result: OnResult | None = None
+    ) -> list[Node | Unreachable]:
+        raise NotImplementedError
+
+    async def release(self) -> None:
+        raise LaunchError("job 5 was not cancelled", remedy="scancel 5")
+
+
+async def test_nodes_that_cannot_be_given_back_are_a_warning() -> None:
+    heard: list[events.Event] = []
+    await give_back_nodes(Lender(), heard.append)
+    assert heard == [events.Warned("job 5 was not cancelled\n  → scancel 5")]

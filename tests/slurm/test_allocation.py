@@ -132,6 +132,12 @@ async def test_allocate_has_the_words_of_sbatch(programs: Path) -> None:
         await allocate(["-p", "nope"], "train", lambda text: None)
 
 
+async def test_release_that_fails_says_what_is_left(programs: Path) -> None:
+    install(programs, "scancel", "echo 'scancel: error: no answer' >&2; exit 1")
+    with pytest.raises(LaunchError, match=r"Slurm job 5 was not cancelled .*: no answer.*by itself"):
+        await allocation.release("5")
+
+
 async def test_describe_of_job_whose_nodes_start_says_so() -> None:
     text = await _describe(SlurmJob("5", "CONFIGURING", "", "node[0-1]"))
     assert text == "Slurm job 5: its nodes are made ready (CONFIGURING)"

@@ -15,13 +15,10 @@ from orchestrator.slurm import allocation
 from orchestrator.slurm.commands import job_here
 from orchestrator.slurm.environment import kept_for_ranks, step_environment
 from orchestrator.slurm.job import JobEnd, checked_id, find_loss
-from orchestrator.util.log import logger
 from orchestrator.util.text import printable
 
 if TYPE_CHECKING:
     from orchestrator.inventory import Host
-
-log = logger("slurm")
 
 _AT_ONCE = 16  # steps that are asked of slurmctld at the same time
 # A step ends with its srun, and a supervisor with its step: so srun has a session of its own, and lives as
@@ -129,12 +126,8 @@ class SrunTransport(Transport):
         return None if end is None else NodesTaken(end.kind, end.text)
 
     async def release(self) -> None:
-        if not self._is_own:
-            return
-        try:
+        if self._is_own:
             await allocation.release(self.job)
-        except LaunchError as error:
-            log.warning("Slurm job %s was not cancelled: %s", self.job, error.message)
 
     async def _find_loss(self) -> JobEnd | None:
         try:
