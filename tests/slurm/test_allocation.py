@@ -134,7 +134,9 @@ async def test_allocate_has_the_words_of_sbatch(programs: Path) -> None:
 
 async def test_release_that_fails_says_what_is_left(programs: Path) -> None:
     install(programs, "scancel", "echo 'scancel: error: no answer' >&2; exit 1")
-    with pytest.raises(LaunchError, match=r"Slurm job 5 was not cancelled .*: no answer.*by itself"):
+    with pytest.raises(
+        LaunchError, match=r"Slurm job 5 was not cancelled .*: no answer.*by itself"
+    ):
         await allocation.release("5")
 
 
