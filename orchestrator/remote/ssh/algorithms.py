@@ -45,14 +45,16 @@ def _host_key_algorithms(target: Target, known: Known, *, certificates: bool) ->
     If a host is known only by its RSA key, that key is requested, so that its new ed25519 key does not
     look like a change. Certificates are requested only if a trusted authority is known.
     """
-    plain = get_default_public_key_algs()
-    if target.host_key_algorithms:
-        all_of_them = [*get_default_certificate_algs(), *get_public_key_algs()]
-        return _expand(target.host_key_algorithms, all_of_them, plain)
+    plain, public = get_default_public_key_algs(), get_public_key_algs()
     certified = get_default_certificate_algs() if certificates else []
-    possible = get_public_key_algs()
-    first = [name.encode() for name in known.algorithms if name.encode() in possible]
-    return [name.decode() for name in dict.fromkeys([*certified, *first, *plain])]
+    if target.host_key_algorithms:
+        allowed = _expand(target.host_key_algorithms, [*certified, *public], plain)
+    else:
+        known_names = [name.encode() for name in known.algorithms]
+        usual = [*certified, *(name for name in known_names if name in public), *plain]
+        allowed = [name.decode() for name in usual]
+    preferred = [*(name.decode() for name in certified), *known.algorithms]
+    return list(dict.fromkeys([*(name for name in preferred if name in allowed), *allowed]))
 
 
 def _expand(pattern: str, possible: list[bytes], default: list[bytes]) -> list[str]:
