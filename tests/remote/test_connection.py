@@ -113,6 +113,7 @@ async def test_unreachable_host_is_reported_with_the_remedy_and_affects_no_other
         ("host-key-changed", LoginRefused),
         ("authentication", LoginRefused),
         ("gone", NodeGone),
+        ("container", NodeGone),
         ("timed-out", NodeError),
     ],
 )

@@ -177,8 +177,9 @@ class CommandChannel(ProcessChannel):
         super().close()
 
     def pipe_data_received(self, fd: int, data: bytes) -> None:
-        super().pipe_data_received(fd, data)
-        self.process_exited()
+        if not self.has_ended:
+            super().pipe_data_received(fd, data)
+            self.process_exited()
 
     def pipe_connection_lost(self, fd: int, exc: Exception | None) -> None:
         self._open_pipes.discard(fd)
@@ -196,7 +197,7 @@ class CommandChannel(ProcessChannel):
         found = self._end.search(self._stderr)
         if found is not None:
             self._on_exit(int(found[1]))
-            del self._stderr[found.start() : found.end()]
+            del self._stderr[found.start() :]  # what follows is the program's own
             self._is_complete = True
             self._reader.feed_eof()
         elif self.program_exit_code is not None and 2 not in self._open_pipes:

@@ -128,6 +128,15 @@ async def test_exit_code_is_that_of_the_script_whatever_the_program_makes_of_it(
     await node.close()
 
 
+async def test_message_of_the_program_after_the_script_is_not_the_scripts() -> None:
+    """As `command terminated with exit code 4` of kubectl."""
+    program = 'sh -c "$1"; echo "command terminated" >&2'
+    node = await node_of("sh", "-c", program, "comments", "{script}")
+    done = await node.run("echo err >&2; exit 4")
+    assert (done.exit_code, done.stderr) == (4, b"err\n")
+    await node.close()
+
+
 async def test_process_that_keeps_stderr_open_is_not_awaited(tmp_path: Path) -> None:
     """As the master of ssh's ControlPersist."""
     program = f'sleep 60 >/dev/null & echo $! >> {tmp_path / "pids"}; sh -c "$1"'
