@@ -25,7 +25,7 @@ def test_run_without_contact_stops_after_its_lease(agent: AgentProcess) -> None:
     began = time.monotonic()
     assert agent.start(SLEEP, lease=1.0)["ok"] == {"problem": None}
     messages = agent.follow()
-    assert 1.0 <= time.monotonic() - began < 3.0
+    assert 1.0 <= time.monotonic() - began < 10.0
     status = last_status(messages)
     assert status["stopped"] == "lease-expired"
     assert status["stopped_detail"] == {"seconds": 1}
@@ -48,7 +48,7 @@ def test_expired_lease_gives_ranks_the_grace_of_the_start(agent: AgentProcess) -
     agent.start(["/bin/sh", "-c", stubborn], lease=0.2, grace=0.2)
     began = time.monotonic()
     assert rank_records(agent.follow())[0]["signal"] == 9
-    assert time.monotonic() - began < 2.5
+    assert time.monotonic() - began < 2.9  # the default is 3 seconds
 
 
 def test_heard_of_run_without_lease_renews_nothing(agent: AgentProcess) -> None:

@@ -262,7 +262,7 @@ async def test_stopped_terminal_does_not_block_the_caller(tmp_path: Path) -> Non
             console(events.Warned(f"warning {step}"))
             await asyncio.sleep(0.005)
         measuring.cancel()
-        assert longest < 0.5
+        assert longest < 5  # a write would block until Ctrl-Q
         console(ended())
         closing = asyncio.create_task(asyncio.to_thread(console.close))
         while not closing.done():  # the user pressed Ctrl-Q

@@ -165,7 +165,7 @@ def test_close_with_timeout_still_writes_the_last_message(tmp_path: Path) -> Non
     thread.start()
     began = time.monotonic()
     display.close(b"the end\n", timeout=0.5)
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 10
     os.close(writer)
     thread.join()
     os.close(reader)
