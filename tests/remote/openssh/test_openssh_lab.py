@@ -20,6 +20,7 @@ from orchestrator.errors import ConnectionLost, NodeError, Unreachable
 from orchestrator.inventory import Host
 from orchestrator.remote.base import Screen, ShellError
 from orchestrator.remote.openssh import mux
+from orchestrator.remote.openssh.folder import claimed
 from orchestrator.remote.openssh.node import OpensshNode
 from orchestrator.remote.openssh.transport import OpensshTransport
 from orchestrator.remote.ssh.transport import SshTransport
@@ -194,6 +195,27 @@ async def test_terminal_has_the_size_of_the_screen_and_follows_it(
             size = await channel.readline()
         assert await channel.wait() == 9
         channel.close()
+
+
+async def test_server_without_terminals_is_reported(reachable: Callable[..., Host]) -> None:
+    async with connected(reachable("PermitTTY no")) as node:
+        channel = await node.open_terminal("sleep 1000", Screen("xterm", 97, 31))
+        with pytest.raises(NodeError, match="sshd gives no terminal"):
+            while await channel.read():
+                pass
+        channel.close()
+
+
+async def test_login_of_another_process_is_waited_for_until_the_timeout(
+    reachable: Callable[..., Host], folder: Path
+) -> None:
+    host = reachable()
+    async with connected(host):
+        (path,) = sockets(folder)
+    async with claimed(Path(path)), OpensshTransport(timeout=0.5) as transport:
+        (result,) = await transport.connect_all([host])
+        assert isinstance(result, Unreachable)
+        assert "another process is logging in" in result.message
 
 
 @pytest.fixture
