@@ -18,7 +18,7 @@ from labkit.containers import Containers, missing
 
 from .orch import Orch
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 
 RENDEZVOUS = """
 import os, socket, sys, time
