@@ -128,11 +128,13 @@ class Resolver:
         if self.openssh is None:  # in a thread: `Match exec` runs commands
             return await asyncio.to_thread(self._lenient.read, name, user, port)
         settings = await self.openssh.ask(name, user, port)
-        try:
-            own = ConfigReader(self.files, runs_commands=False).read(name, user, port)
-        except ConfigParseError:
-            return settings  # ssh has the last word
-        return settings.with_places_of(own)
+        for code in (0, 1):  # ssh ran the commands; their results are not known here
+            try:
+                own = ConfigReader(self.files, assumed_code=code).read(name, user, port)
+            except ConfigParseError:
+                return settings  # ssh has the last word
+            settings = settings.with_places_of(own)
+        return settings
 
 
 def _is_home_of_ssh() -> bool:

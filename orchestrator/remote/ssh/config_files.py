@@ -63,13 +63,13 @@ def local_user() -> str:
 class ConfigReader:
     """Reads `files`, the user's and the system's, for any number of hosts.
 
-    If `strict`, it raises Unsure where it is not certain to agree with ssh. Unless `runs_commands`, a
-    command of `Match exec` counts as failed.
+    If `strict`, it raises Unsure where it is not certain to agree with ssh. With an `assumed_code`, no
+    command of `Match exec` runs: each counts as ended with that exit code.
     """
 
     files: Sequence[Path]
     strict: bool = False
-    runs_commands: bool = True
+    assumed_code: int | None = None
     _parsed: dict[Path, list[Line] | ConfigParseError] = field(default_factory=dict)
     _exit_codes: dict[str, int] = field(default_factory=dict)
     _running: dict[str, threading.Lock] = field(default_factory=dict)
@@ -109,8 +109,8 @@ class ConfigReader:
 
     def exit_code(self, command: str) -> int:
         """Return the exit code of a command of `Match exec`; each command runs once."""
-        if not self.runs_commands:
-            return 1
+        if self.assumed_code is not None:
+            return self.assumed_code
         with self._running.setdefault(command, threading.Lock()):
             if command not in self._exit_codes:
                 self._exit_codes[command] = _exit_code(command)

@@ -106,10 +106,10 @@ class Settings:
         return self.places.get(keyword, "your ssh_config")
 
     def with_places_of(self, other: Settings) -> Settings:
-        """Return these settings with the places of those of `other` that are the same."""
+        """Return these settings, with more places: of those of `other` that are the same."""
         places = {
             keyword: place
             for keyword, place in other.places.items()
             if other.values[keyword] == self.values.get(keyword)
         }
-        return Settings(self.values, places, self.expanded)
+        return Settings(self.values, {**places, **self.places}, self.expanded)

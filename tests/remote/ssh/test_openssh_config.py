@@ -111,3 +111,16 @@ async def test_certain_host_is_not_asked_about(home: Path, tmp_path: Path) -> No
         "n1.lan", "bob", (f"{home}/k-bob",),
     )  # fmt: skip
     assert not (tmp_path / "asked").exists()
+
+
+@needs_ssh
+@pytest.mark.parametrize("command", ["true", "false"])
+async def test_place_of_a_setting_is_found_with_any_result_of_a_condition(
+    home: Path, command: str
+) -> None:
+    file = home / ".ssh" / "config"
+    negated = "!" * (command == "false")
+    file.write_text(f"Match {negated}exec {command}\n StrictHostKeyChecking no\n")
+    async with Resolver((file,), Openssh(SSH, ("-F", str(file)))) as resolver:
+        target = await resolver.resolve(Host(name="n1"))
+    assert target.accept_new == f"{file}:2"
