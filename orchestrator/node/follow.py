@@ -203,6 +203,9 @@ class Follower:
         if status is None or not _holds(status):
             # It may have written its end after the read, and before it was found to have ended.
             status = records.read_status(self._directory) or self._status
+        if status is not None and status["state"] == "ended" and self._is_over(status):
+            # A script may have written that, and the supervisor its end since, before it ended itself.
+            status = records.read_status(self._directory) or status
         if status is not None and status["state"] == "ended" and not self._is_over(status):
             # A script has written that. A supervisor that lives corrects it soon.
             if self._status is not None and _holds(self._status):

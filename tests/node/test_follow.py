@@ -16,7 +16,7 @@ from unittest import mock
 
 import pytest
 
-from orchestrator.node import follow, linux, write_times
+from orchestrator.node import follow, linux, processes, write_times
 from orchestrator.node.follow import Follower
 from orchestrator.node.tail import CHUNK
 
@@ -117,6 +117,19 @@ def ended(tmp_path: Path) -> Path:
     (tmp_path / "attempt-0").mkdir()
     (tmp_path / "status.json").write_text(json.dumps(ENDED))
     return tmp_path
+
+
+def test_end_that_is_written_while_a_forged_one_is_checked_is_the_one_shown(ended: Path) -> None:
+    true = {**ENDED, "pid": 7, "left": [8]}
+
+    def of_run(directory: str, supervisor: int | None = None) -> set[int]:
+        (ended / "status.json").write_text(json.dumps(true))  # as the supervisor does at last
+        return set()
+
+    follower, sent = in_process(ended)
+    with mock.patch.object(processes, "of_run", of_run):
+        to_the_end(follower)
+    assert last_status(sent) == true
 
 
 def test_follow_of_unknown_run_is_absent(agent: AgentProcess) -> None:
