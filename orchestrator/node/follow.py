@@ -203,14 +203,14 @@ class Follower:
         if status is None or not _holds(status):
             # It may have written its end after the read, and before it was found to have ended.
             status = records.read_status(self._directory) or self._status
-        if status is not None and status["state"] == "ended" and self._is_over(status):
-            # A script may have written that, and the supervisor its end since, before it ended itself.
-            status = records.read_status(self._directory) or status
         if status is not None and status["state"] == "ended" and not self._is_over(status):
             # A script has written that. A supervisor that lives corrects it soon.
             if self._status is not None and _holds(self._status):
                 return self._status
         elif status is not None:
+            if status["state"] == "ended":
+                # A script may have written that, and the supervisor its end since, before it ended itself.
+                status = records.read_status(self._directory) or status
             return status if _holds(status) else dict(status, state="lost")
         elif not _exists(self._directory) and not processes.of_run(self._directory):
             return dict(_ABSENT)
