@@ -89,15 +89,20 @@ def pytest_configure() -> None:
             signal.signal(number, default)
 
 
-@pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_runtest_setup(item: pytest.Item) -> Iterator[None]:
-    """Skip a test that cannot run here, or fail it if it is required; interrupt one that hangs."""
+@pytest.hookimpl(specname="pytest_runtest_setup", tryfirst=True)
+def pytest_skip_or_fail(item: pytest.Item) -> None:
+    """Skip a test that cannot run here, or fail it if it is required."""
     required = os.environ.get("ORCH_REQUIRE", "").replace(",", " ").split()
     for marker, why_not in _MARKERS.items():
         if item.get_closest_marker(marker) and (reason := why_not()):
             if marker in required:
                 pytest.fail(f"{reason} (ORCH_REQUIRE has {marker})", pytrace=False)
             pytest.skip(reason)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> Iterator[None]:
+    """Interrupt a setup that hangs."""
     yield from _interrupt(item)
 
 

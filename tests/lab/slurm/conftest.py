@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from labkit import life, slurm
+from labkit import slurm
 from labkit.lab import Lab
 
 from ..orch import wait_until
@@ -15,9 +15,11 @@ from ..orch import wait_until
 @pytest.fixture(scope="session")
 def slurm_lab(_labs: Any) -> Iterator[Lab]:
     lab = _labs.up(4)
-    slurm.start(lab)
-    yield lab
-    life.down(lab.name)
+    try:
+        slurm.start(lab)
+        yield lab
+    finally:
+        _labs.down(lab)
 
 
 @pytest.fixture
