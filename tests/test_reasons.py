@@ -68,8 +68,9 @@ ALLOWED = {
     ),
     **dict.fromkeys(
         (
-            "failure.cause == GONE",
+            "failure.cause in (GONE, CONTAINER)",
             "failure.cause in _REFUSALS",
+            "reason.cause == CONTAINER",
             "verdict.cause not in ('authentication', 'gateway')",
             "verdict.cause.startswith('host-key')",
         ),

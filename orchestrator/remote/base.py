@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from orchestrator.inventory import Host
 
 __all__ = [
+    "CONTAINER",
     "GONE",
     "Capabilities",
     "Channel",
@@ -173,6 +174,8 @@ class Capabilities:
 
 GONE = "gone"
 """The cause of an `Unreachable` node that was taken away and does not come back."""
+CONTAINER = "container"
+"""The cause of an `Unreachable` node whose container does not run: what ran there has ended with it."""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from contextlib import suppress
 from orchestrator.errors import LoginRefused, NodeError, NodeGone, OrchError, Unreachable
 from orchestrator.inventory import Host
 from orchestrator.remote.agent import Agent
-from orchestrator.remote.base import GONE, Node, Transport
+from orchestrator.remote.base import CONTAINER, GONE, Node, Transport
 
 _REFUSALS = ("host-key-unknown", "host-key-changed", "authentication")
 _GATHER = 0.05  # seconds; connections that break together are restored together
@@ -133,7 +133,7 @@ class Connector:
 
 
 def _kind(failure: Unreachable) -> type[NodeError]:
-    if failure.cause in (GONE, "container"):
+    if failure.cause in (GONE, CONTAINER):
         return NodeGone
     return LoginRefused if failure.cause in _REFUSALS else NodeError
 

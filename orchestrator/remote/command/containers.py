@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from orchestrator.remote.base import CONTAINER
 from orchestrator.remote.command.transport import ProgramTransport
-from orchestrator.remote.command.verdicts import CONTAINER, NO_SHELL, Reason
+from orchestrator.remote.command.verdicts import NO_SHELL, Reason
 
 if TYPE_CHECKING:
     from orchestrator.inventory import Host

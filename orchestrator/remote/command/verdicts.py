@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from orchestrator.errors import Unreachable
+from orchestrator.remote.base import CONTAINER
 from orchestrator.util.quoting import line_to_paste
 from orchestrator.util.text import printable
 
@@ -26,9 +27,6 @@ class Reason:
     cause: str
     remedy: str
 
-
-CONTAINER = "container"
-"""The cause if what ran on the node has ended with its container."""
 
 NO_SHELL = Reason(
     r"(executable file|command) .*not found|no such file or directory: .*sh\b|sh: not found",
