@@ -92,24 +92,10 @@ async def open_session(path: str, request: Request, streams: Sequence[int]) -> S
     body = _string(b"") + struct.pack(">5I", has_terminal, 0, 0, 0, _NO_ESCAPE)
     for text in (request.terminal or "", request.command or ""):
         body += _string(os.fsencode(text))
-    sock = await _connect(path)
-    try:
-        loop = asyncio.get_running_loop()
-        await loop.sock_sendall(sock, _hello() + _message(_NEW_SESSION, _ID + body))
-        for stream in streams:
-            socket.send_fds(sock, [b"\0"], [stream])
-        reader, writer = await asyncio.open_unix_connection(sock=sock)
-    except OSError as error:
-        sock.close()
-        raise Gone from error
-    except BaseException:
-        sock.close()
-        raise
+    reader, writer = await _ask(path, _NEW_SESSION, body, streams)
     try:
         async with asyncio.timeout(_OPEN_TIMEOUT):
-            kind, answer = await _packet(reader)
-            if kind == _HELLO:
-                kind, answer = await _packet(reader)
+            kind, answer = await _answer(reader)
         if kind != _SESSION_OPENED:
             raise Refused(_reason(kind, answer))
     except TimeoutError as error:
@@ -127,12 +113,8 @@ async def find_master(path: str) -> int | None:
         async with asyncio.timeout(_ANSWER_TIMEOUT):
             reader, writer = await _ask(path, _ALIVE_CHECK)
             try:
-                while True:
-                    kind, answer = await _packet(reader)
-                    if kind == _ALIVE:
-                        return int(struct.unpack_from(">I", answer, 4)[0])
-                    if kind != _HELLO:
-                        return None
+                kind, answer = await _answer(reader)
+                return int(struct.unpack_from(">I", answer, 4)[0]) if kind == _ALIVE else None
             finally:
                 writer.close()
     except (Gone, TimeoutError):
@@ -151,10 +133,16 @@ async def end_master(path: str) -> None:
                 writer.close()
 
 
-async def _ask(path: str, kind: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+async def _ask(
+    path: str, kind: int, body: bytes = b"", streams: Sequence[int] = ()
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Send a request with the descriptors `streams`; return its connection. Raises Gone."""
     sock = await _connect(path)
     try:
-        await asyncio.get_running_loop().sock_sendall(sock, _hello() + _message(kind, _ID))
+        request = _hello() + _message(kind, _ID + body)
+        await asyncio.get_running_loop().sock_sendall(sock, request)
+        for stream in streams:
+            socket.send_fds(sock, [b"\0"], [stream])
         return await asyncio.open_unix_connection(sock=sock)
     except OSError as error:
         sock.close()
@@ -176,6 +164,12 @@ async def _connect(path: str) -> socket.socket:
         sock.close()
         raise
     return sock
+
+
+async def _answer(reader: asyncio.StreamReader) -> tuple[int, bytes]:
+    """Return the first packet after the master's hello. Raises Gone at the end."""
+    kind, body = await _packet(reader)
+    return await _packet(reader) if kind == _HELLO else (kind, body)
 
 
 async def _packet(reader: asyncio.StreamReader) -> tuple[int, bytes]:
