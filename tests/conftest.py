@@ -64,12 +64,21 @@ _MARKERS: dict[str, Callable[[], str | None]] = {
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Let marked tests that fail run once more; not with --pdb, which stops at the failure."""
+    """Start with the files that wait most; let marked tests that fail run once more.
+
+    Not with --pdb, which stops at the failure.
+    """
+    slow = {item.path for item in items if _is_marked(item)}
+    items.sort(key=lambda item: item.path not in slow)
     if not config.pluginmanager.hasplugin("rerunfailures") or config.getoption("usepdb"):
         return
     for item in items:
-        if any(item.get_closest_marker(marker) for marker in _MARKERS):
+        if _is_marked(item):
             item.add_marker(pytest.mark.flaky(reruns=1))
+
+
+def _is_marked(item: pytest.Item) -> bool:
+    return any(item.get_closest_marker(marker) for marker in _MARKERS)
 
 
 _stderr = -1
