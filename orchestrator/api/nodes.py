@@ -18,9 +18,15 @@ from orchestrator.inventory import Host, Inventory
 from orchestrator.inventory.ranges import fold
 from orchestrator.pipeline.connect import connect_available
 from orchestrator.pipeline.phase import Phase
-from orchestrator.plan import Facts, Network, choose_network
+from orchestrator.plan import Facts, Job, Network, choose_network
+from orchestrator.plan.devices import devices_of
 from orchestrator.plan.launchers import registry
-from orchestrator.plan.network import check_distinct
+from orchestrator.plan.network import (
+    INTERNAL_REMEDY,
+    check_distinct,
+    interface_of,
+    lacks_internal,
+)
 from orchestrator.preflight.gpus.devices import GPU, Gpus
 from orchestrator.preflight.measure import parse
 from orchestrator.preflight.model import NoAnswer
@@ -76,7 +82,7 @@ class Fault:
 
     message: str
     remedy: str
-    kind: Literal["rsync", "python", "torch", "identity", "launcher"]
+    kind: Literal["rsync", "python", "torch", "identity", "launcher", "devices", "address"]
 
 
 async def nodes(
@@ -103,7 +109,7 @@ async def survey(inventory: Inventory, transport: Transport, emit: events.Emit) 
             equipment = await asyncio.gather(*map(_equipment, fleet.agents))
     finally:
         await fleet.close()
-    network = _network(answers, inventory.main.address)
+    network = _network(answers, inventory.main.address, fleet.hosts)
     if network is None and answers:
         emit(
             events.Warned(
@@ -156,6 +162,14 @@ def faults_of(report: NodeReport, all_reports: Sequence[NodeReport]) -> tuple[Fa
     faults = []
     if report.facts.rsync is None:
         faults.append(Fault("rsync is not installed", _INSTALL_RSYNC, "rsync"))
+    address = report.host.internal_address
+    if address is not None and interface_of(report.facts, address) is None:
+        text = lacks_internal(report.facts, address)
+        faults.append(Fault(text, INTERNAL_REMEDY, "address"))
+    try:
+        devices_of(report.host, report.facts, Job(""))
+    except PlanError as error:
+        faults.append(Fault(error.text, error.remedy or "", "devices"))
     software, interpreter = report.software, report.interpreter
     if isinstance(software, NoAnswer):
         text = f"its Python could not be examined: {software.reason}"
@@ -203,8 +217,9 @@ def problems(reports: Sequence[NodeReport]) -> list[str]:
     return [str(each) for each in group_verdicts(failures)]
 
 
-def _network(facts: list[Facts], main: str | None) -> Network | None:
+def _network(facts: list[Facts], main: str | None, hosts: Sequence[Host]) -> Network | None:
     """Return the network that a launch on nodes with these facts would choose."""
     if not facts:
         return None
-    return (choose_network(facts, main) if main else None) or choose_network(facts)
+    own = [host.internal_address for host in hosts]
+    return (choose_network(facts, main, own) if main else None) or choose_network(facts, None, own)

@@ -26,6 +26,8 @@ _HEAD = """\
 _FOOT = """\
   # A host with more settings:
   # - {name: gpu9, address: 10.10.10.9, port: 2222, proxy_jump: bastion, devices: 4}
+  # One behind a NAT address that others share, of which two GPUs are used:
+  # - {name: gpu8, address: nat.lan, port: 2208, internal_address: 10.0.0.8, devices: [0, 2]}
   # A host that replaces another one that is lost (orch launch --restarts):
   # - {name: gpu10, spare: true}
 """

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import BaseModel, PlainSerializer, PlainValidator, model_validator
 
 from orchestrator.inventory import values
+from orchestrator.inventory.devices import Devices, as_json, parse_devices
 from orchestrator.inventory.values import Environment
 
 _LocalPath = Annotated[str, PlainValidator(values.local_path)]
 _Variables = Annotated[Mapping[str, str], PlainValidator(values.environment), PlainSerializer(dict)]
+_Devices = Annotated[Devices, PlainValidator(parse_devices), PlainSerializer(as_json)]
 _Text = Annotated[str, PlainValidator(values.text)]
 
 
@@ -33,7 +35,7 @@ class Settings(_Frozen, frozen=True):
     proxy_jump: Annotated[str, PlainValidator(values.proxy_jump)] | None = None
     python: _Text = "python3"
     workdir: _Text | None = None  # on the node; None: ~/orch/<name of the synced folder>
-    devices: Annotated[int | Literal["auto"], PlainValidator(values.devices)] = "auto"
+    devices: _Devices = "auto"
     env: _Variables = Environment()
     launcher: Annotated[str, PlainValidator(values.launcher)] | None = None
 
@@ -48,10 +50,14 @@ class HostSettings(Settings, frozen=True):
 
 
 class Host(HostSettings, frozen=True):
-    """One host: its name, how to reach it, and what to run there."""
+    """One host: its name, how to reach it, and what to run there.
+
+    `internal_address` is its own in the network of the ranks, if that is not to be chosen by orch.
+    """
 
     name: Annotated[str, PlainValidator(values.name)]
     address: Annotated[str, PlainValidator(values.address)] = ""  # default: the name
+    internal_address: Annotated[str, PlainValidator(values.ip)] | None = None
 
     @model_validator(mode="before")
     @classmethod

@@ -19,6 +19,7 @@ _SYNONYMS = {
     for key, synonyms in {
         "name": "host",
         "address": "hostname ip",
+        "internal_address": "internal_ip private_ip private_address",
         "user": "username login",
         "identity_file": "key ssh_key",
         "proxy_jump": "jump bastion gateway",

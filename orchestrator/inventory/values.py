@@ -10,7 +10,6 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Literal
 
 from pydantic import ValidationInfo
 
@@ -20,7 +19,6 @@ _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 _IP = re.compile(r"[0-9A-Fa-f:.]+(%[A-Za-z0-9._-]+)?")
 _HOP = re.compile(r"(ssh://)?((?P<user>[^@]+)@)?(?P<host>\[[^\]]+\]|[^:]+)(:(?P<port>[0-9]+))?")
 _EXPECTED_HOPS = "expected none, or [user@]host[:port] with commas between several"
-_MAX_DEVICES = 1024
 _MAX_TEXT = 4096  # PATH_MAX of Linux
 _MAX_VARIABLE = 128 * 1024  # MAX_ARG_STRLEN of Linux: execve fails for a longer NAME=VALUE
 
@@ -91,9 +89,14 @@ def address(value: object) -> str:
     return _text_that(_is_name, value, "a host name or an IP address")
 
 
+def ip(value: object) -> str:
+    """A complete IPv4 or IPv6 address."""
+    return _text_that(_is_ip, value, "a complete IP address")
+
+
 def port(value: object) -> int:
     """A TCP port."""
-    number = _whole_number(value)
+    number = whole_number(value)
     if number is not None and 1 <= number <= 65535:
         return number
     raise ValueError("expected a port, a number from 1 to 65535")
@@ -148,16 +151,6 @@ def _check_hop(hop: str) -> None:
                 parse(part)
     except ValueError as error:
         raise ValueError(f"{_EXPECTED_HOPS}, and there {error}") from None
-
-
-def devices(value: object) -> int | Literal["auto"]:
-    """The number of processes on a node."""
-    number = _whole_number(value)
-    if number is not None and 1 <= number <= _MAX_DEVICES:
-        return number
-    if value == "auto":
-        return "auto"
-    raise ValueError(f"expected auto, or a number from 1 to {_MAX_DEVICES}")
 
 
 def flag(value: object) -> bool:
@@ -229,7 +222,8 @@ def _is_line(value: str) -> bool:
     return value.isprintable() and value[:1] not in ("", "-") and len(value) <= _MAX_TEXT
 
 
-def _whole_number(value: object) -> int | None:
+def whole_number(value: object) -> int | None:
+    """Return the number that `value` is, or has as text; None if it is something else."""
     if isinstance(value, str) and re.fullmatch(r"[0-9]{1,9}", value):
         return int(value)
     return value if isinstance(value, int) and not isinstance(value, bool) else None

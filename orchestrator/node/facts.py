@@ -8,16 +8,22 @@ import shutil
 import socket
 import sys
 import time
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Optional, Tuple
 
 from . import network
 
-# What orch sets for a job unless the node's own login environment does.
-_VARIABLES = ("NCCL_SOCKET_IFNAME", "GLOO_SOCKET_IFNAME", "TP_SOCKET_IFNAME", "OMP_NUM_THREADS")
+# What orch sets for a job unless the node's own login environment does, and what selects GPUs.
+_VARIABLES = (
+    "NCCL_SOCKET_IFNAME", "GLOO_SOCKET_IFNAME", "TP_SOCKET_IFNAME", "OMP_NUM_THREADS",
+    "CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER",
+)  # fmt: skip
+_OF_NVIDIA = ("CUDA_VISIBLE_DEVICES",)
+_OF_AMD = ("HIP_VISIBLE_DEVICES", "CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES")
 
 
 def facts() -> Dict[str, Any]:
     """Return the facts as one JSON object, which `plan/facts.py` reads."""
+    all_gpus, amd = count_gpus()
     return {
         "hostname": socket.gethostname(),
         "identity": identity(),
@@ -27,6 +33,8 @@ def facts() -> Dict[str, Any]:
         "python_version": ".".join(map(str, sys.version_info[:3])),
         "cpus": len(os.sched_getaffinity(0)),
         "gpus": len(visible_gpus()),
+        "all_gpus": all_gpus,
+        "amd": amd,
         "rsync": shutil.which("rsync"),
         "interfaces": network.interfaces(),
         "ssh_address": network.ssh_address(),
@@ -45,22 +53,31 @@ def identity() -> str:
 def visible_gpus(devices: str = "/dev", environment: Optional[Dict[str, str]] = None) -> List[str]:
     """Return the GPUs that a process here would see, as CUDA_VISIBLE_DEVICES names them.
 
-    NVIDIA's device files are counted, else AMD's; CUDA_VISIBLE_DEVICES (HIP_VISIBLE_DEVICES) in the
-    environment selects among them, as it does for torch. A container shows only the device files that it
-    was given, so this is right there too.
+    CUDA_VISIBLE_DEVICES (for AMD's, HIP_VISIBLE_DEVICES before it, ROCR_VISIBLE_DEVICES after it) in the
+    environment selects among them, as it does for torch.
     """
     environment = dict(os.environ) if environment is None else environment
-    for pattern, folder, variable in (
-        (r"nvidia\d+\Z", devices, "CUDA_VISIBLE_DEVICES"),
-        (r"renderD\d+\Z", os.path.join(devices, "dri"), "HIP_VISIBLE_DEVICES"),
-    ):
-        if variable.startswith("HIP") and not os.path.exists(os.path.join(devices, "kfd")):
-            continue  # without AMD's compute driver, render nodes only draw
-        try:
-            count = sum(1 for name in os.listdir(folder) if re.match(pattern, name))
-        except FileNotFoundError:
-            continue
-        if count:
-            named = environment.get(variable, ",".join(map(str, range(count))))
-            return [entry.strip() for entry in named.split(",") if entry.strip()][:count]
-    return []
+    count, amd = count_gpus(devices)
+    variable = next((name for name in (_OF_AMD if amd else _OF_NVIDIA) if name in environment), "")
+    named = environment.get(variable, ",".join(map(str, range(count))))
+    return [entry.strip() for entry in named.split(",") if entry.strip()][:count]
+
+
+def count_gpus(devices: str = "/dev") -> Tuple[int, bool]:
+    """Return the number of GPUs of this node, by their device files, and whether they are AMD's.
+
+    NVIDIA's are counted, else AMD's. A container shows only the device files that it was given, so this is
+    right there too.
+    """
+    nvidia = _count(devices, r"nvidia\d+\Z")
+    if nvidia or not os.path.exists(os.path.join(devices, "kfd")):
+        return nvidia, False  # without AMD's compute driver, render nodes only draw
+    amd = _count(os.path.join(devices, "dri"), r"renderD\d+\Z")
+    return amd, amd > 0
+
+
+def _count(folder: str, pattern: str) -> int:
+    try:
+        return sum(1 for name in os.listdir(folder) if re.match(pattern, name))
+    except FileNotFoundError:
+        return 0

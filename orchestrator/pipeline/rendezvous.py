@@ -12,7 +12,13 @@ from orchestrator.plan import Facts, Network, choose_network
 from orchestrator.plan.facts import interface_name, ip_address
 from orchestrator.plan.job import DEFAULT_PORT
 from orchestrator.plan.masking import masked_command
-from orchestrator.plan.network import check_distinct, interface_of, routed_network
+from orchestrator.plan.network import (
+    INTERNAL_REMEDY,
+    check_distinct,
+    interface_of,
+    lacks_internal,
+    routed_network,
+)
 from orchestrator.remote.agent import AgentRefusal
 from orchestrator.remote.fleet import Fleet
 from orchestrator.util.answers import count, parse_answer, text
@@ -38,12 +44,24 @@ async def find_rendezvous(
 
 
 async def find_network(fleet: Fleet, facts: Sequence[Facts], address: str | None) -> Network:
-    """Choose the network for the rendezvous, with `address` if it is given. Raises PlanError."""
+    """Choose the network for the rendezvous, with `address` if it is given. Raises PlanError.
+
+    A node with an `internal_address` is in it by that one; the main node's is where the ranks meet.
+    """
+    internal = [host.internal_address for host in fleet.hosts]
+    _check_internal(fleet, facts)
     if address is not None:
         _check_owner(fleet, facts, address)
-    return choose_network(facts, address) or await _route_all(
-        fleet, address or facts[0].ssh_address
-    )
+    network = choose_network(facts, address, internal)
+    if network is not None:
+        return network
+    network = await _route_all(fleet, address or internal[0] or facts[0].ssh_address)
+    given = [
+        own and (interface_of(fact, own), own) for fact, own in zip(facts, internal, strict=True)
+    ]
+    found = zip(network.interfaces, network.addresses, strict=True)
+    routes = [own or route for own, route in zip(given, found, strict=True)]
+    return routed_network(network.address, routes)
 
 
 async def _route_all(fleet: Fleet, address: str | None) -> Network:
@@ -79,6 +97,17 @@ def _parse_route(route: Any) -> tuple[str | None, str] | None:
     interface = route["interface"]
     named = None if interface is None else interface_name(interface)
     return named, ip_address(text(route["source"]))
+
+
+def _check_internal(fleet: Fleet, facts: Sequence[Facts]) -> None:
+    """Raise PlanError if a node does not have its `internal_address`."""
+    lines = []
+    for host, fact in zip(fleet.hosts, facts, strict=True):
+        address = host.internal_address
+        if address is not None and interface_of(fact, address) is None:
+            lines.append(f"{host.name}: {lacks_internal(fact, address)}")
+    if lines:
+        raise PlanError("\n".join(lines), remedy=INTERNAL_REMEDY)
 
 
 def _check_owner(fleet: Fleet, facts: Sequence[Facts], address: str) -> None:

@@ -4,7 +4,7 @@ from orchestrator.plan.facts import Facts, Interface
 from orchestrator.plan.job import Elastic, Job
 from orchestrator.plan.launchers.base import Process
 from orchestrator.plan.network import Network, choose_network
-from orchestrator.plan.plan import NodePlan, Plan, count_devices, make_plan
+from orchestrator.plan.plan import NodePlan, Plan, make_plan
 
 __all__ = [
     "Elastic",
@@ -16,6 +16,5 @@ __all__ = [
     "Plan",
     "Process",
     "choose_network",
-    "count_devices",
     "make_plan",
 ]

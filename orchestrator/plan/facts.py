@@ -78,7 +78,8 @@ class Facts:
 
     `identity` is the same for two names of one machine. `clock_skew` is by how many seconds the node's
     clock is ahead of the controller's, with an error of up to `clock_error`. `environment` has the
-    variables of the node's login environment that orch would otherwise set.
+    variables of the node's login environment that orch would otherwise set, or that select GPUs. `gpus` are
+    those that the login sees, of `all_gpus` there are; they are NVIDIA's unless `amd`.
     """
 
     hostname: _Text
@@ -94,6 +95,8 @@ class Facts:
     clock_skew: float
     environment: Annotated[dict[str, str], _environment]
     clock_error: float = 0.0
+    all_gpus: Annotated[int, partial(count, limit=_MAX_GPUS)] = 0
+    amd: bool = False
 
     @classmethod
     def parse(cls, raw: dict[str, Any], clock_skew: float, clock_error: float = 0.0) -> Facts:

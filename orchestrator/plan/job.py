@@ -27,7 +27,8 @@ class Job:
     """A script and how to run it.
 
     `script` is a Python file, absolute or relative to the folder in which the ranks start; with `module`
-    the name of a module, with `program` an executable. `devices` is the number of ranks on a node. Settings
+    the name of a module, with `program` an executable. `devices` is the number of ranks on a node, as for
+    --nproc; `devices_by_node` has that of some nodes, by name. Settings
     that are None come from the inventory. Values of variables in `secrets` are never shown. With `elastic`,
     torchrun restarts ranks, on the remaining nodes.
 
@@ -44,7 +45,8 @@ class Job:
     launcher: str | None = None
     launcher_arguments: tuple[str, ...] = ()
     elastic: Elastic | None = None
-    devices: int | Literal["auto"] | None = None
+    devices: int | str | None = None
+    devices_by_node: Mapping[str, int | str] = field(default_factory=dict)
     main_address: str | None = None
     main_port: int | Literal["auto"] | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -53,6 +55,10 @@ class Job:
     folder: str = ""
     project: str = ""
     workdir: str | None = None
+
+    def nproc_of(self, node: str) -> int | str | None:
+        """Return the number of ranks of a node, as for --nproc; None: as the inventory says."""
+        return self.devices_by_node.get(node, self.devices)
 
     @property
     def command(self) -> tuple[str, ...]:

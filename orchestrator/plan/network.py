@@ -10,9 +10,17 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 
 from orchestrator.errors import PlanError
 from orchestrator.plan.facts import Address, Facts, Interface
+from orchestrator.util.text import first_few
+
+INTERNAL_REMEDY = (
+    "give the address that the node itself has in the network of the ranks (`ip -brief address` shows it), "
+    "or leave internal_address out"
+)
+_MAX_SHOWN = 6  # addresses
 
 # The interface and address of each node in one subnet, main first.
 _Endpoints = list[tuple[Interface, Address]]
@@ -31,17 +39,20 @@ class Network:
     addresses: tuple[str | None, ...]
 
 
-def choose_network(nodes: Sequence[Facts], address: str | None = None) -> Network | None:
+def choose_network(
+    nodes: Sequence[Facts], address: str | None = None, internal: Sequence[str | None] = ()
+) -> Network | None:
     """Return the network that all `nodes` (main first) share; None if they share no subnet.
 
-    With an `address`, which the user gave for main, it is the network of that address. If all nodes are one
-    machine, it is loopback.
+    With an `address`, which the user gave for main, it is the network of that address. A node that has an
+    `internal` address is in the network by that one. If all nodes are one machine, it is loopback.
     """
     identities = {facts.identity for facts in nodes}
-    if len(identities) == 1 and len(nodes) > 1 and address is None:
+    if len(identities) == 1 and len(nodes) > 1 and address is None and not any(internal):
         count = len(nodes)
         return Network("127.0.0.1", ("lo",) * count, "127.0.0.0/8", ("127.0.0.1",) * count)
-    found = [each for each in _shared_subnets(nodes) if address in (None, str(each[0][1].ip))]
+    given = [_endpoints(*pair) for pair in zip_longest(nodes, internal)]
+    found = [each for each in _shared_subnets(given) if address in (None, str(each[0][1].ip))]
     if not found:
         return None
     best = max(found, key=lambda endpoints: _merit(endpoints, nodes[0].ssh_address))
@@ -83,6 +94,13 @@ def interface_of(facts: Facts, address: str) -> str | None:
     return None
 
 
+def lacks_internal(facts: Facts, address: str) -> str:
+    """Return what is wrong with a node that does not have its internal address."""
+    own = [f"{each.ip} ({at.name})" for at, each in _endpoints(facts, None)]
+    has = first_few(own, _MAX_SHOWN) or "none but loopback"
+    return f"internal_address {address} is not an address of this node; it has {has}"
+
+
 def interface_variables(interface: str | None, existing: Mapping[str, str]) -> dict[str, str]:
     """Return the variables that bind NCCL, gloo and TensorPipe to `interface`, except `existing` ones.
 
@@ -98,27 +116,29 @@ def interface_variables(interface: str | None, existing: Mapping[str, str]) -> d
     return {name: value for name, value in wanted.items() if name not in existing}
 
 
-def _shared_subnets(nodes: Sequence[Facts]) -> Iterator[_Endpoints]:
+def _shared_subnets(nodes: Sequence[_Endpoints]) -> Iterator[_Endpoints]:
     """Yield the endpoints of all nodes in each of the main node's subnets that they share."""
-    for main in _endpoints(nodes[0]):
+    for main in nodes[0]:
         shared = [main]
-        for facts in nodes[1:]:
+        for endpoints in nodes[1:]:
             taken = [own.ip for _, own in shared]
             shared += [
                 each
-                for each in _endpoints(facts)
+                for each in endpoints
                 if each[1].network == main[1].network and each[1].ip not in taken
             ][:1]
         if len(shared) == len(nodes):
             yield shared
 
 
-def _endpoints(facts: Facts) -> _Endpoints:
+def _endpoints(facts: Facts, internal: str | None) -> _Endpoints:
+    """Return the interfaces and addresses by which a node may be in the network of the ranks."""
     return [
         (interface, own)
         for interface in facts.interfaces
         if not interface.loopback
         for own in interface.addresses
+        if internal is None or own.ip == ipaddress.ip_address(internal)
     ]
 
 

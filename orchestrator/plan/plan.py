@@ -9,6 +9,7 @@ from typing import Any
 
 from orchestrator.errors import PlanError, UsageError
 from orchestrator.inventory import Host
+from orchestrator.plan.devices import assign_devices
 from orchestrator.plan.facts import Facts
 from orchestrator.plan.job import Elastic, Job
 from orchestrator.plan.launchers import registry
@@ -119,21 +120,6 @@ class Plan:
         return frozenset(range(self.world_size))
 
 
-def count_devices(host: Host, facts: Facts, job: Job) -> int:
-    """Return the number of ranks on a node: as requested, else that of its GPUs, else 1."""
-    devices = job.devices if job.devices is not None else host.devices
-    return max(1, count_gpus(host, facts, job)) if devices == "auto" else int(devices)
-
-
-def count_gpus(host: Host, facts: Facts, job: Job) -> int:
-    """Return the number of GPUs that the ranks see, given the job's CUDA_VISIBLE_DEVICES."""
-    visible = {**host.env, **job.environment}.get("CUDA_VISIBLE_DEVICES")
-    if visible is None:
-        return facts.gpus
-    shown = [entry for entry in visible.split(",") if entry.strip() not in ("", "-1")]
-    return min(facts.gpus, len(shown))
-
-
 def choose_launcher(hosts: Sequence[Host], job: Job) -> Launcher:
     """Return the launcher of all nodes. Raises UsageError if they disagree, or it does not exist."""
     names = sorted({job.launcher or host.launcher or registry.DEFAULT for host in hosts})
@@ -165,7 +151,8 @@ def make_plan(
     if job.elastic is not None:
         _check_elastic(launcher, job.elastic, len(hosts))
         _check_clocks(hosts, facts)
-    counts = [count_devices(h, f, job) for h, f in zip(hosts, facts, strict=True)]
+    devices = assign_devices(hosts, facts, job)
+    counts = [each.ranks for each in devices]
     world_size = sum(counts)
     nodes = []
     for node_rank, (host, fact) in enumerate(zip(hosts, facts, strict=True)):
@@ -175,7 +162,7 @@ def make_plan(
             node_rank=node_rank,
             nodes=len(hosts),
             devices=counts[node_rank],
-            gpus=count_gpus(host, fact, job),
+            gpus=devices[node_rank].gpus,
             first_rank=sum(counts[:node_rank]),
             world_size=world_size,
             main_address=network.address,
@@ -193,7 +180,10 @@ def make_plan(
                 interface=interface,
                 address=network.addresses[node_rank],
                 workdir=workdir_of(host, fact, job),
-                environment=_environment(host, fact, job, share, interface),
+                environment={
+                    **_environment(host, fact, job, share, interface),
+                    **devices[node_rank].environment,
+                },
                 unset=_UNSET,
                 processes=_processes(launcher, share, job),
                 folder=job.folder,

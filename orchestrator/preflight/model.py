@@ -13,9 +13,9 @@ from typing import Any, Generic, TypeVar
 from orchestrator.errors import OrchError, Unreachable
 from orchestrator.inventory import Host
 from orchestrator.plan import Facts, Job, NodePlan, Plan
+from orchestrator.plan.devices import count_gpus
 from orchestrator.plan.launchers import registry
 from orchestrator.plan.launchers.base import Launcher
-from orchestrator.plan.plan import count_gpus
 from orchestrator.preflight.level import Level as Level
 from orchestrator.remote.fleet import Fleet
 

@@ -111,7 +111,7 @@ def test_parse_returns_the_hosts_that_were_written(
 FAULTS = {
     "prot: 22": (0, "prot", "unknown key"),
     "port: many": (6, "port", "expected a port"),
-    "devices: [1]": (9, "devices", "found a list"),
+    "devices: [[1]]": (9, "devices", "found a list"),
     "env: {1 A: x}": (6, "env.1 A", "expected a variable's name"),
     "name: again": (0, "name", "duplicate key"),
     "launcher: torchrum": (10, "launcher", "did you mean 'torchrun'?"),

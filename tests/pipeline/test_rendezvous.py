@@ -47,6 +47,30 @@ async def test_network_without_shared_subnet_follows_the_routes() -> None:
     assert (found.interfaces, found.addresses) == (("eth0",) * 2, ("198.18.1.1",) * 2)
 
 
+async def test_internal_addresses_win_over_the_routes() -> None:
+    route = {"source": "198.18.9.9", "interface": "eth9"}
+    nodes = fleet(route=route)
+    nodes.hosts = (nodes.hosts[0], Host(name="node1", internal_address="198.18.2.1"))
+    found = await find_network(nodes, APART, "198.18.1.1")
+    assert (found.interfaces, found.addresses) == (("eth9", "eth0"), ("198.18.9.9", "198.18.2.1"))
+    nodes.hosts = (Host(name="node0", internal_address="198.18.1.1"), nodes.hosts[1])
+    found = await find_network(nodes, APART, None)
+    assert (found.address, found.addresses) == ("198.18.1.1", ("198.18.1.1", "198.18.2.1"))
+
+
+async def test_internal_address_that_a_node_lacks_is_refused() -> None:
+    nodes = fleet()
+    nodes.hosts = tuple(
+        Host(name=n, internal_address=f"192.0.2.{n[-1]}") for n in ("node0", "node1")
+    )
+    with pytest.raises(PlanError) as caught:
+        await find_network(nodes, APART, None)
+    assert caught.value.message.splitlines() == [
+        "node0: internal_address 192.0.2.0 is not an address of this node; it has 198.18.1.1 (eth0)",
+        "node1: internal_address 192.0.2.1 is not an address of this node; it has 198.18.2.1 (eth0)",
+    ]
+
+
 @pytest.mark.parametrize(
     "route",
     [

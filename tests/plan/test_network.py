@@ -65,6 +65,31 @@ def test_given_address_decides() -> None:
     assert choose_network([a, b], "203.0.113.9") is None
 
 
+def test_internal_addresses_decide() -> None:
+    slow = [interface("eth1", f"10.1.0.{n}/24", speed=1000) for n in range(3)]
+    nodes = [
+        facts(str(n), interface("eth0", f"10.0.0.{n + 1}/24", speed=100_000), slow[n])
+        for n in range(3)
+    ]
+    # One is enough; that of a node other than the main node decides, too.
+    for internal in ([None, "10.1.0.1", None], ["10.1.0.0", "10.1.0.1", "10.1.0.2"]):
+        network = choose_network(nodes, None, internal)
+        assert network is not None
+        assert network.interfaces == ("eth1",) * 3
+        assert network.addresses == ("10.1.0.0", "10.1.0.1", "10.1.0.2")
+        assert network.address == "10.1.0.0"
+    assert choose_network(nodes, None, ["10.0.0.1", "10.1.0.1", None]) is None
+    assert choose_network(nodes, "10.0.0.1", ["10.1.0.0", None, None]) is None
+
+
+def test_internal_address_chooses_among_several_of_an_interface() -> None:
+    a = facts("a", interface("eth0", "10.0.0.1/24", "10.0.0.9/24"))
+    b = facts("b", interface("eth0", "10.0.0.2/24"))
+    network = choose_network([a, b], None, ["10.0.0.9", None])
+    assert network is not None
+    assert network.addresses == ("10.0.0.9", "10.0.0.2")
+
+
 def test_nodes_on_one_machine_use_loopback() -> None:
     a = facts("same", interface("eth0", "10.0.0.1/24"))
     network = choose_network([a, a])

@@ -7,7 +7,8 @@ reported.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,7 +36,7 @@ from orchestrator.util.text import nearest, quoted
 _TOP = ("defaults", "main", "transport", "hosts")
 _MAIN = tuple(Main.model_fields)
 _SETTINGS = tuple(Settings.model_fields)
-_HOST = ("name", "address", *HostSettings.model_fields)
+_HOST = ("name", "address", "internal_address", *HostSettings.model_fields)
 _OWN_KEY = re.compile(rb"""^[{\s]*["']?(defaults|main|transport|hosts)["']?\s*:""", re.MULTILINE)
 
 
@@ -85,6 +86,20 @@ class _Place(NamedTuple):
 
     node: Node
     path: str
+
+
+def _place(entry: Entry | None, path: str) -> _Place | None:
+    """Return where the value of an entry is; None if there is none, or it is null."""
+    return None if entry is None or is_null(entry.value) else _Place(entry.value, path)
+
+
+def _plain(node: Node) -> object:
+    """Return the text of a scalar, the texts of a list of scalars; anything else as it is."""
+    if isinstance(node, ScalarNode):
+        return node.value
+    if isinstance(node, SequenceNode) and all(isinstance(n, ScalarNode) for n in node.value):
+        return [each.value for each in node.value]
+    return node
 
 
 class _Document:
@@ -160,15 +175,14 @@ class _Document:
             self._read_text(node, path, defaults)
             return
         entries = dict(self._mappings.read(node, path, _HOST))
-        name, address = entries.pop("name", None), entries.pop("address", None)
+        name = entries.pop("name", None)
+        address = _place(entries.pop("address", None), f"{path}.address")
+        internal = _place(entries.pop("internal_address", None), f"{path}.internal_address")
         given = self._section(HostSettings, entries, path)
         if name is not None:
-            at = None
-            if address is not None and not is_null(address.value):
-                at = _Place(address.value, f"{path}.address")
             env = Environment({**defaults.get("env", {}), **given.get("env", {})})
             settings = {**defaults, **given, "env": env}
-            self._add(_Place(name.value, f"{path}.name"), at, settings)
+            self._add(_Place(name.value, f"{path}.name"), address, settings, internal)
         elif isinstance(node, MappingNode) and not any(map(key_hint, _keys(node))):
             self._mappings.add_problem(node, f"{path}.name", "missing; expected a host name")
 
@@ -194,20 +208,39 @@ class _Document:
             }
             self._add(name, address, {**defaults, **self._section(HostSettings, entries, path)})
 
-    def _add(self, name: _Place, address: _Place | None, settings: dict[str, Any]) -> None:
+    def _add(
+        self,
+        name: _Place,
+        address: _Place | None,
+        settings: dict[str, Any],
+        internal: _Place | None = None,
+    ) -> None:
         """Add the hosts of one entry; without an address, the name serves as one."""
         names = self._expand(name, values.name)
         addresses = self._expand(address or name, values.address) if address or names else []
-        if address and names and addresses and len(names) != len(addresses):
-            message = f"expected {len(names)} addresses, one for each name; found {len(addresses)}"
-            self._mappings.add_problem(*address, message)
+        self._check_count(address, names, addresses)
+        internals: Sequence[str | None] = [None] * len(names)
+        if internal is not None:
+            internals = self._expand(internal, values.ip)
+            self._check_count(internal, names, internals)
         self._mappings.count_values(name.node, len(names) * (1 + len(settings.get("env", ()))))
         self._duplicates.check_names(*name, names)
-        # The two have the same length unless a problem has been added.
-        pairs = zip(names, addresses, strict=False)
-        hosts = [Host(name=one, address=its, **settings) for one, its in pairs]
+        # They have the same length unless a problem has been added.
+        hosts = [
+            Host(name=one, address=its, internal_address=inside, **settings)
+            for one, its, inside in zip(names, addresses, internals, strict=False)
+        ]
         self._duplicates.check_endpoints(*name, hosts)
+        self._duplicates.check_internal(*(internal or name), hosts)
         self._hosts += hosts
+
+    def _check_count(
+        self, place: _Place | None, names: Sequence[str], addresses: Sequence[str | None]
+    ) -> None:
+        """Report another number of addresses at `place` than of names."""
+        if place and names and addresses and len(names) != len(addresses):
+            message = f"expected {len(names)} addresses, one for each name; found {len(addresses)}"
+            self._mappings.add_problem(*place, message)
 
     def _expand(self, place: _Place, check: Callable[[object], str]) -> list[str]:
         """Return the names or addresses at `place`; none if one of them is faulty."""
@@ -236,7 +269,7 @@ class _Document:
             elif key == "launcher" and not self._check_launcher(value, f"{path}.{key}"):
                 continue
             elif not is_null(value):
-                raw[key] = value.value if isinstance(value, ScalarNode) else value
+                raw[key] = _plain(value)
         try:
             valid = model.model_validate(raw, context=self._source.parent)
         except ValidationError as invalid:
@@ -276,12 +309,13 @@ class _Document:
 
 
 class _Duplicates:
-    """Reports hosts with the same name, or reached at the same endpoint, with the lines of both."""
+    """Reports hosts with the same name, endpoint or internal address, with the lines of both."""
 
     def __init__(self, mappings: MappingReader) -> None:
         self._mappings = mappings
         self._names: dict[str, tuple[str, int]] = {}
         self._endpoints: dict[tuple[str, int | None, str | None], tuple[str, int]] = {}
+        self._internal: dict[str, tuple[str, int]] = {}
 
     def check_names(self, at: Node, path: str, names: Iterable[str]) -> None:
         """Report the first of `names`, all written `at` one position, that is used already.
@@ -306,4 +340,16 @@ class _Duplicates:
             if first.casefold() != host.name.casefold():
                 message = f"{host.name!r} has the same address, port and proxy_jump as {first!r} "
                 self._mappings.add_problem(at, path, f"{message}on line {line}")
+                return
+
+    def check_internal(self, at: Node, path: str, hosts: Iterable[Host]) -> None:
+        """Report the first of `hosts` that has the internal address of a host with another name."""
+        for host in hosts:
+            if host.internal_address is None:
+                continue
+            mine = (host.name, position(at)[0])
+            first, line = self._internal.setdefault(str(ip_address(host.internal_address)), mine)
+            if first.casefold() != host.name.casefold():
+                message = f"{host.name!r} has the same internal address as {first!r} on line {line}"
+                self._mappings.add_problem(at, path, message)
                 return
