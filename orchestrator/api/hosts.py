@@ -52,13 +52,17 @@ class HostOptions(TypedDict, total=False):
 
 @asynccontextmanager
 async def open_hosts(
-    options: HostOptions, *, local_name: str = ANY, note: Note | None = None
+    options: HostOptions,
+    *,
+    local_name: str = ANY,
+    include: str | None = None,
+    note: Note | None = None,
 ) -> AsyncIterator[tuple[Inventory, Transport]]:
     """Yield the hosts that the options select, and a transport to them, open within the context.
 
-    A transport in the options is used instead of the inventory's. `local_name` is the parent of the
-    working folders of embedded nodes. Raises UsageError, and LaunchError if other users may write to the
-    folders of embedded nodes.
+    `include` selects hosts and GPUs as --include does. A transport in the options is used instead of the
+    inventory's. `local_name` is the parent of the working folders of embedded nodes. Raises UsageError, and
+    LaunchError if other users may write to the folders of embedded nodes.
     """
     hosts, given = options.get("hosts"), options.get("transport")
     nodes, exclude = options.get("nodes"), options.get("exclude")
@@ -70,7 +74,7 @@ async def open_hosts(
             mask_in_logs(host.env)
         resume_gc()
         async with transport:
-            yield select(inventory, nodes, exclude), transport
+            yield select(inventory, nodes, exclude, include), transport
         return
     if hosts is not None:
         raise UsageError("--local and --inventory exclude each other")
@@ -85,7 +89,7 @@ async def open_hosts(
         ensure_private_folder(root)
     async with EmbeddedTransport(local, root, gpus=visible_gpus()) as cluster:
         inventory = Inventory(hosts=cluster.hosts, main=Main(), source="--local")
-        yield select(inventory, nodes, exclude), cluster
+        yield select(inventory, nodes, exclude, include), cluster
 
 
 def _choose(given: HowToReach | None, inventory: Inventory) -> TransportChoice:

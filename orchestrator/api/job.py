@@ -12,6 +12,7 @@ from typing import Literal
 
 from orchestrator.api.environment import environment_of
 from orchestrator.api.hosts import ANY, HostOptions
+from orchestrator.api.nproc import Nproc, parse_nproc
 from orchestrator.api.other_launchers import refuse_command
 from orchestrator.api.program import check_program, is_program, is_shell_script, refuse_notebook
 from orchestrator.api.script import (
@@ -31,7 +32,8 @@ from orchestrator.util.text import escaped
 class JobOptions(HostOptions, total=False):
     """What runs on the hosts."""
 
-    nproc: int | Literal["auto"] | None
+    nproc: int | str | None
+    include: str | None
     launcher: str | None
     module: bool
     no_python: bool
@@ -48,14 +50,15 @@ class JobOptions(HostOptions, total=False):
 class JobRequest:
     """A job, and the folder to copy to the nodes (None: they already have it).
 
-    `script` is the file of SCRIPT if it is Python, `program` if it is not; None if it is not on this
-    machine.
+    The job has no number of ranks yet: `nproc` has it, for `with_nproc`. `script` is the file of SCRIPT if
+    it is Python, `program` if it is not; None if it is not on this machine.
     """
 
     job: Job
     source: Path | None
     script: Path | None
     program: Path | None
+    nproc: Nproc
 
 
 def read_job(
@@ -70,6 +73,9 @@ def read_job(
 
     `before` are the words of the command line before SCRIPT. Raises UsageError.
     """
+    nproc = parse_nproc(options.get("nproc"))
+    if options.get("include") is not None and options.get("nproc") is not None:
+        raise UsageError("--include and --nproc exclude each other: one rank starts for each GPU")
     env_file, sync = options.get("env_file"), options.get("sync")
     environment, secrets = environment_of(
         _variables(options.get("env", ())), None if env_file is None else Path(env_file)
@@ -106,7 +112,6 @@ def read_job(
         program=program,
         launcher=options.get("launcher"),
         launcher_arguments=word_list("--launcher-arg", launcher_arguments),
-        devices=number_or_auto("--nproc", options.get("nproc"), 1024),
         main_address=options.get("main_address"),
         main_port=number_or_auto("--main-port", options.get("main_port"), 65535),
         environment=environment,
@@ -117,7 +122,7 @@ def read_job(
         folder=folder,
     )
     file = path if is_file else None
-    return JobRequest(job, source, None if program else file, file if program else None)
+    return JobRequest(job, source, None if program else file, file if program else None, nproc)
 
 
 def _is_program(path: Path, is_file: bool, *, no_python: bool) -> bool:

@@ -75,7 +75,12 @@ _ACCELERATE = _Launcher(
     },
 )
 _DEEPSPEED = _Launcher(
-    renamed={"--num-gpus": "--nproc", "--master-port": "--main-port"},
+    renamed={
+        "--num-gpus": "--nproc",
+        "--master-port": "--main-port",
+        **dict.fromkeys(("--include", "-i"), "--include"),
+        **dict.fromkeys(("--exclude", "-e"), "--exclude"),
+    },
     flags={
         "--module": ("-m",),
         "--no-python": ("--no-python",),
@@ -234,7 +239,7 @@ def _translated(launcher: _Launcher, option: str, value: str) -> Iterable[str]:
     name = launcher.renamed.get(option)
     if name is None or not value or (name == "--elastic" and ":" not in value):
         return []
-    if name == "--nproc" and value in ("gpu", "cpu", "xpu"):
+    if name == "--nproc" and value in ("cpu", "xpu"):  # one rank for each core, or device
         value = "auto"
     return [f"{name}={value}"] if "=" in name else [name, value]
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Literal
 
 from orchestrator import events
 from orchestrator.api.hosts import Note, open_hosts
 from orchestrator.api.job import JobOptions, JobRequest, local_name, read_job
+from orchestrator.api.nproc import with_nproc
 from orchestrator.api.values import AnyPath, check_names, one_of, word_list
 from orchestrator.errors import LaunchError
 from orchestrator.inventory import Main
@@ -64,8 +66,10 @@ async def preflight(
         emit(events.Warned(warning))
     asked = read_job(script, arguments, options)
     sends = not options.get("no_sync", False)
-    name = local_name(asked.job)
-    async with open_hosts(options, local_name=name, note=note) as (inventory, transport):
+    name, include = local_name(asked.job), options.get("include")
+    opened = open_hosts(options, local_name=name, include=include, note=note)
+    async with opened as (inventory, transport):
+        asked = replace(asked, job=with_nproc(asked.job, asked.nproc, inventory))
         if sends:
             require_files(
                 transport,

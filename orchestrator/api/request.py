@@ -12,6 +12,7 @@ from typing import Any, Literal, cast
 from orchestrator.api.hosts import Note, open_hosts
 from orchestrator.api.job import JobOptions, local_name, read_job
 from orchestrator.api.launch import Request
+from orchestrator.api.nproc import with_nproc
 from orchestrator.api.program import check_started_once
 from orchestrator.api.slurm_hosts import slurm_hosts
 from orchestrator.api.values import (
@@ -91,8 +92,11 @@ async def launch_request(
     job = replace(asked.job, elastic=_elastic(options.get("elastic"), restarts))
     async with (
         slurm_hosts(options, asked.job, note, interrupts) as hosts,
-        open_hosts(hosts, local_name=local_name(job), note=note) as (inventory, transport),
+        open_hosts(
+            hosts, local_name=local_name(job), include=options.get("include"), note=note
+        ) as (inventory, transport),
     ):
+        job = with_nproc(job, asked.nproc, inventory)
         if asked.program is not None and preflight != "off":
             check_started_once(asked.program, choose_launcher(inventory.hosts, job))
         yield Request(

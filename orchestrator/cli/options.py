@@ -59,7 +59,12 @@ Nodes = Annotated[
     ),
 ]
 Exclude = Annotated[
-    str | None, _where(metavar="SEL", help="All hosts but these.", autocompletion=complete.nodes)
+    str | None,
+    _where(
+        metavar="SEL",
+        help="All hosts but these; or, as for DeepSpeed, GPUs: 'node0:1@node2'.",
+        autocompletion=complete.nodes,
+    ),
 ]
 NodesOfRun = Annotated[
     str | None,
@@ -133,8 +138,16 @@ class Job:
     nproc: Annotated[
         str | None,
         _what(
-            metavar="N|auto",
-            help="Ranks per node; auto: one per GPU, 1 without GPUs.  [default: the inventory's]",
+            metavar="N|HOSTS=N,...",
+            help="Ranks per node, or of some; auto, gpu: one per GPU; cpu, cpu:4: without GPUs.  "
+            "[default: the inventory's]",
+        ),
+    ] = None
+    include: Annotated[
+        str | None,
+        _where(
+            metavar="HOST:GPU,...@...",
+            help="Only these hosts and GPUs, in DeepSpeed's words, such as 'node0:0,2@node1'.",
         ),
     ] = None
     launcher: Annotated[

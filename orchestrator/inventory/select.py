@@ -1,26 +1,45 @@
-"""Select nodes of an inventory: `--nodes` and `--exclude`."""
+"""Select nodes of an inventory: `--nodes`, `--exclude` and `--include`."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from orchestrator.errors import InventoryError
-from orchestrator.inventory.model import Inventory
+from orchestrator.inventory.model import Host, Inventory
 from orchestrator.inventory.ranges import MAX_HOSTS, expand, fold, split_expression
+from orchestrator.inventory.slots import Slots, included, is_filter, not_excluded, parse_filter
 from orchestrator.util.text import first_few, nearest, quoted
 
 _MAX_SHOWN = 5
 
 
-def select(inventory: Inventory, nodes: str | None = None, exclude: str | None = None) -> Inventory:
+def select(
+    inventory: Inventory,
+    nodes: str | None = None,
+    exclude: str | None = None,
+    include: str | None = None,
+) -> Inventory:
     """Return `inventory` with the hosts of `nodes` (None: all) without those of `exclude`.
 
-    Both are host range expressions such as `node[0-3,7],gpu-a`, in which `@NAME` is a group. Hosts keep
-    the inventory's order. A spare that `nodes` names becomes a host, after the others; other spares stay
-    spares. Raises InventoryError if an expression is malformed or names a host or group that the inventory
-    lacks, or if no host is left.
+    Both are host range expressions such as `node[0-3,7],gpu-a`, in which `@NAME` is a group. `exclude` may
+    also be in DeepSpeed's words, as `include` is, which excludes the others (`slots.py`). Hosts keep the
+    inventory's order. A spare that `nodes` or `include` names becomes a host, after the others; the rest
+    stay spares. Raises InventoryError if an expression is malformed or names a host, group or slot that the
+    inventory lacks, or if no host is left.
     """
-    wanted = _names(inventory, "--nodes", nodes) if nodes is not None else None
-    unwanted = _names(inventory, "--exclude", exclude) if exclude is not None else set()
-    rest = [host for host in inventory.hosts + inventory.spares if host.name not in unwanted]
+    every = inventory.hosts + inventory.spares
+    wanted = None
+    if include is not None:
+        for option, given in (("--nodes", nodes), ("--exclude", exclude)):
+            if given is not None:
+                raise InventoryError(f"--include and {option} exclude each other")
+        rest = included(every, _slots(inventory, "--include", include))
+        wanted = {host.name for host in rest}
+        rest += [host for host in every if host.name not in wanted]
+    else:
+        if nodes is not None:
+            wanted = names_of(inventory, "--nodes", nodes)
+        rest = _without(inventory, exclude)
     left = tuple(
         host.model_copy(update={"spare": False})
         for host in rest
@@ -33,9 +52,28 @@ def select(inventory: Inventory, nodes: str | None = None, exclude: str | None =
     return inventory.model_copy(update={"hosts": left, "spares": spares})
 
 
-def _names(inventory: Inventory, option: str, expression: str) -> set[str]:
-    known = [host.name for host in inventory.hosts + inventory.spares]
-    present = set(known)
+def _without(inventory: Inventory, exclude: str | None) -> list[Host]:
+    """Return the hosts and spares without what `exclude` names."""
+    every = inventory.hosts + inventory.spares
+    if exclude is None:
+        return list(every)
+    if not is_filter(exclude):
+        unwanted = names_of(inventory, "--exclude", exclude)
+        return [host for host in every if host.name not in unwanted]
+    return not_excluded(every, _slots(inventory, "--exclude", exclude))
+
+
+def _slots(inventory: Inventory, option: str, expression: str) -> Slots:
+    slots = parse_filter(option, expression)
+    _require_known(inventory, option, list(slots))
+    return slots
+
+
+def names_of(
+    inventory: Inventory, option: str, expression: str, whose: str = "the inventory"
+) -> set[str]:
+    """Return the hosts that an expression names. Raises InventoryError if `whose` hosts lack one."""
+    present = {host.name for host in inventory.hosts + inventory.spares}
     groups = {f"@{group.name}": group.hosts for group in inventory.groups}
     names: list[str] = []
     try:
@@ -46,7 +84,7 @@ def _names(inventory: Inventory, option: str, expression: str) -> set[str]:
                 names += (name for name in groups[part] if name in present)
             else:
                 raise InventoryError(
-                    f"{option}: the inventory has no group {_suggest(part, list(groups))}",
+                    f"{option}: {whose} has no group {_suggest(part, list(groups))}",
                     remedy=f"it has {', '.join(groups) or 'no groups'}",
                 )
     except ValueError as error:
@@ -55,14 +93,23 @@ def _names(inventory: Inventory, option: str, expression: str) -> set[str]:
         raise InventoryError(
             f"{option} {quoted(expression)}: expected host names, as in node[0-3,7],gpu-a"
         )
+    _require_known(inventory, option, names, whose)
+    return set(names)
+
+
+def _require_known(
+    inventory: Inventory, option: str, names: Sequence[str], whose: str = "the inventory"
+) -> None:
+    """Raise InventoryError for names that no host has."""
+    known = [host.name for host in inventory.hosts + inventory.spares]
+    present = set(known)
     unknown = [name for name in dict.fromkeys(names) if name not in present]
     if unknown:
         unknown[:_MAX_SHOWN] = [_suggest(name, known) for name in unknown[:_MAX_SHOWN]]
         raise InventoryError(
-            f"{option}: the inventory has no {first_few(unknown, _MAX_SHOWN)}",
+            f"{option}: {whose} has no {first_few(unknown, _MAX_SHOWN)}",
             remedy=f"it has {fold(known)}",
         )
-    return set(names)
 
 
 def _suggest(name: str, known: list[str]) -> str:

@@ -60,9 +60,10 @@ _FORMS = (
 )
 # If the whole value is a URL, its password may contain blanks.
 _WHOLE_URL = re.compile(rf"(?P<shown>{_USER}){_PORT}(?:(?!://).)+(?=@)", re.DOTALL)
-# A proxy or mail server without a scheme; but `image:tag@sha256:...` has no secret.
+# A proxy or mail server without a scheme; but `image:tag@sha256:...` has no secret, nor has a choice of
+# GPUs for --include: `node0:0,2@node1`.
 _LOGIN = re.compile(
-    r"(?P<user>[^\s:/@=\[\]]+):[^\s/@][^\s@]*(?P<host>@(?!sha\d+:)[\w.-]+(?:[:/]\S*)?)"
+    r"(?P<user>[^\s:/@=\[\]]+):(?!\d{1,2}(?:,\d{1,2})*@)[^\s/@][^\s@]*(?P<host>@(?!sha\d+:)[\w.-]+(?:[:/]\S*)?)"
 )
 _NAME = r"[A-Za-z_][\w.-]*"
 _PARAMETER = re.compile(rf"([?&#;]({_NAME})=)([^&#\s\"']+)")

@@ -69,7 +69,7 @@ MISTAKES = [
     Mistake(
         "nproc_of_none",
         "launch --local 2 --nproc 0 train.py",
-        ("--nproc 0", "from 1 to 1024, or auto"),
+        ("--nproc 0", "from 1 to 1024, auto, gpu"),
     ),
     Mistake(
         "launcher_misspelt",

@@ -81,6 +81,7 @@ def test_text_without_a_secret_is_unchanged(text: str) -> None:
         ("me:hunter2@mail.x.org/in", "me:***@mail.x.org/in"),
         ("nvcr.io/pytorch:24.01@sha256:0123", "nvcr.io/pytorch:24.01@sha256:0123"),
         ("torch:24.01@sha256:0123", "torch:24.01@sha256:0123"),
+        ("node0:0,12@node1:3@node2", "node0:0,12@node1:3@node2"),
         ("--lr 3 --password hunter2 --x", "--lr 3 --password *** --x"),
         ("--password 'hun ter' -v", "--password '***' -v"),
         ("--password --x", "--password --x"),
