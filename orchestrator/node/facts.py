@@ -11,14 +11,13 @@ import time
 from typing import Any, Dict, List, Optional, Tuple
 
 from . import network
+from .visible import CUDA, HIP, ROCR, VisibleGpus
 
 # What orch sets for a job unless the node's own login environment does, and what selects GPUs.
 _VARIABLES = (
     "NCCL_SOCKET_IFNAME", "GLOO_SOCKET_IFNAME", "TP_SOCKET_IFNAME", "OMP_NUM_THREADS",
-    "CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER",
+    CUDA, HIP, ROCR, "CUDA_DEVICE_ORDER",
 )  # fmt: skip
-_OF_NVIDIA = ("CUDA_VISIBLE_DEVICES",)
-_OF_AMD = ("HIP_VISIBLE_DEVICES", "CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES")
 
 
 def facts() -> Dict[str, Any]:
@@ -51,16 +50,9 @@ def identity() -> str:
 
 
 def visible_gpus(devices: str = "/dev", environment: Optional[Dict[str, str]] = None) -> List[str]:
-    """Return the GPUs that a process here would see, as CUDA_VISIBLE_DEVICES names them.
-
-    CUDA_VISIBLE_DEVICES (for AMD's, HIP_VISIBLE_DEVICES before it, ROCR_VISIBLE_DEVICES after it) in the
-    environment selects among them, as it does for torch.
-    """
-    environment = dict(os.environ) if environment is None else environment
+    """Return the GPUs that a process here would see, as CUDA_VISIBLE_DEVICES names them."""
     count, amd = count_gpus(devices)
-    variable = next((name for name in (_OF_AMD if amd else _OF_NVIDIA) if name in environment), "")
-    named = environment.get(variable, ",".join(map(str, range(count))))
-    return [entry.strip() for entry in named.split(",") if entry.strip()][:count]
+    return VisibleGpus(dict(os.environ) if environment is None else environment, count, amd).names
 
 
 def count_gpus(devices: str = "/dev") -> Tuple[int, bool]:

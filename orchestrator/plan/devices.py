@@ -1,14 +1,12 @@
 """The GPUs that the ranks of a node see, and how many ranks it has: `devices` and --nproc on a real node.
 
 CUDA_VISIBLE_DEVICES of the job, else of the inventory's `env`, else of the login there, says what ranks may
-see. `devices` chooses among that, by the indices of `nvidia-smi -L`. For AMD's GPUs the variable is
-HIP_VISIBLE_DEVICES, else CUDA_VISIBLE_DEVICES; both count among those that ROCR_VISIBLE_DEVICES leaves
-(torch 2.13: `torch.cuda._parse_visible_devices`).
+see (for AMD's GPUs, other variables: `node/visible.py`). `devices` chooses among that, by the indices of
+`nvidia-smi -L`.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -16,14 +14,13 @@ from orchestrator.errors import PlanError
 from orchestrator.inventory import Host
 from orchestrator.inventory.devices import Selection, selection, written
 from orchestrator.inventory.ranges import fold
+from orchestrator.node.visible import CUDA, HIP, VisibleGpus
 from orchestrator.plan.facts import Facts
 from orchestrator.plan.job import Job
 from orchestrator.util.numbers import folded
 from orchestrator.util.text import counted, quoted
 
-_CUDA, _HIP, _ROCR = "CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES"
 _ORDER = "CUDA_DEVICE_ORDER"
-_INDEX = re.compile(r"[0-9]{1,9}")
 
 
 @dataclass(frozen=True)
@@ -126,48 +123,17 @@ def _choose(node: str, asked: str, wanted: Selection, seen: _Seen) -> list[str]:
     return chosen
 
 
-class _Seen:
-    """The GPUs that a process in an environment sees: their indices, or UUIDs, as `names`."""
+class _Seen(VisibleGpus):
+    """The GPUs that a process in an environment sees on a node with these facts."""
 
     def __init__(self, environment: Mapping[str, str], facts: Facts) -> None:
         self.total = max(facts.all_gpus, facts.gpus)
-        self._amd = facts.amd
-        self._environment = environment
-        everything = [str(index) for index in range(self.total)]
-        self._outer = everything
-        self.variable = _CUDA
-        if self._amd:
-            self.variable = next((v for v in (_HIP, _CUDA, _ROCR) if v in environment), _HIP)
-            self._outer = _entries(environment.get(_ROCR), everything)
-        inner = environment.get(self.variable) if self.variable != _ROCR else None
-        self.names = _entries(inner, self._outer)
+        self._environment, self._amd = environment, facts.amd
+        super().__init__(environment, self.total, facts.amd)
 
     def variables(self, names: Sequence[str]) -> dict[str, str]:
         """Return the variables with which processes see just the GPUs `names`."""
         if self._amd:  # an empty value would show all
-            return {_HIP: ",".join(str(self._outer.index(name)) for name in names) or "-1"}
+            return {HIP: ",".join(str(self.among.index(name)) for name in names) or "-1"}
         order = {} if _ORDER in self._environment or not names else {_ORDER: "PCI_BUS_ID"}
-        return {_CUDA: ",".join(names), **order}
-
-
-def _entries(value: str | None, among: Sequence[str]) -> list[str]:
-    """Return which of the GPUs `among` a variable shows, in its order, up to an entry that is none.
-
-    An entry is a position in `among`, or a UUID, which is not checked. An entry given twice hides all.
-    """
-    if value is None:
-        return list(among)
-    found: list[str] = []
-    for entry in map(str.strip, value.split(",")):
-        if _INDEX.fullmatch(entry):
-            if int(entry) >= len(among):
-                break
-            name = among[int(entry)]
-        elif entry.startswith(("GPU-", "MIG-")):
-            name = entry
-        else:
-            break
-        if name in found:
-            return []
-        found.append(name)
-    return found[: len(among)]
+        return {CUDA: ",".join(names), **order}
