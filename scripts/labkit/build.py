@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pwd
+import re
 import shutil
 import stat
 import subprocess
@@ -92,7 +93,13 @@ def write_controller(lab: Path, names: Sequence[str]) -> None:
     own = lab / "hosts" / "ctl"
     (own / "run").mkdir(parents=True)
     (own / "etc-hosts").write_text(network.hosts_file(names))
-    binds = [[str(own / "etc-hosts"), "/etc/hosts"], [str(own / "run"), "/run"]]
+    # ssh takes the home folder from there.
+    users = re.sub(
+        r"(?m)^(root:.*):[^:]*(:[^:]*)$", rf"\1:{lab}/home\2", Path("/etc/passwd").read_text()
+    )
+    (own / "etc-passwd").write_text(users)
+    shown = {"etc-hosts": "/etc/hosts", "etc-passwd": "/etc/passwd", "run": "/run"}
+    binds = [[str(own / name), target] for name, target in shown.items()]
     spec = Spec(hostname="ctl", binds=binds, overlays=[], private=[], sshd=False)
     (own / "host.json").write_text(json.dumps(spec._asdict()))
 
@@ -178,7 +185,7 @@ def write_login(lab: Path, keys: Mapping[str, str], python: str) -> None:
         shutil.copy(lab / key, ssh / key)
 
     (lab / "ssh_config").write_text(
-        "# For programs that run OpenSSH's ssh, which ignores $HOME: ssh -F this-file\n"
+        "# For OpenSSH's ssh outside of the lab's controller: ssh -F this-file\n"
         "Host *\n"
         "  User root\n"
         f"  IdentityFile {lab}/id_ed25519\n"
@@ -204,6 +211,4 @@ def _by_transport(lab: Path) -> str:
     transport = os.environ.get("ORCH_LAB_TRANSPORT")
     if transport is None:
         return "defaults:\n"
-    # OpenSSH's client finds the known hosts of the user by the password database, not in $HOME.
-    known = json.dumps(str(lab / "known_hosts"))
-    return f'transport: {transport}\ndefaults:\n  "known_hosts": {known}\n'
+    return f"transport: {transport}\ndefaults:\n"

@@ -40,10 +40,18 @@ def orch(tmp_path: Path, environment: dict[str, str], warm: Warm) -> Orch:
     """Run one command to its end, with more variables in its environment."""
 
     def run(
-        *words: str | Path, streams: Mapping[int, int] = {}, **more: str
+        *words: str | Path,
+        streams: Mapping[int, int] = {},
+        prelude: Path | None = None,
+        **more: str,
     ) -> subprocess.CompletedProcess[str]:
         return warm.run(
-            [*map(str, words)], {**environment, **more}, tmp_path, timeout=120, streams=streams
+            [*map(str, words)],
+            {**environment, **more},
+            tmp_path,
+            timeout=120,
+            streams=streams,
+            prelude=prelude,
         )
 
     return run

@@ -10,6 +10,8 @@ import pytest
 
 from .orch import Orch
 
+AT_HOME = Path(__file__).parent / "at_home.py"
+
 
 def configured(home: Path, config: str) -> None:
     (home / ".ssh").mkdir()
@@ -34,7 +36,7 @@ def test_user_or_host_with_shell_characters_never_reaches_a_proxy_command(
 ) -> None:
     configured(tmp_path, "ProxyCommand echo %r %h %n >&2; touch ran; exit 1\n")
     (tmp_path / "hosts.yaml").write_text(f"hosts: [{host}]\n")
-    done = orch("nodes", SECRET="hunter2", HOME=str(tmp_path))
+    done = orch("nodes", SECRET="hunter2", HOME=str(tmp_path), prelude=AT_HOME)
     assert done.returncode == 2
     assert "hosts.yaml:1:" in done.stderr
     assert "hunter2" not in done.stderr + done.stdout
@@ -45,7 +47,7 @@ def test_user_or_host_with_shell_characters_never_reaches_a_proxy_command(
 def test_user_with_a_domain_reaches_a_proxy_command_as_one_word(tmp_path: Path, orch: Orch) -> None:
     configured(tmp_path, "ProxyCommand printf %%s '%r' > user; exit 1\n")
     (tmp_path / "hosts.yaml").write_text("hosts: [{name: a, user: 'CORP\\ann'}]\n")
-    assert orch("nodes", HOME=str(tmp_path)).returncode == 125
+    assert orch("nodes", HOME=str(tmp_path), prelude=AT_HOME).returncode == 125
     assert (tmp_path / "user").read_text() == "CORP\\ann"
 
 
@@ -54,7 +56,7 @@ def test_ssh_config_that_includes_itself_is_an_error_with_its_line(
 ) -> None:
     configured(tmp_path, "Host a\n Include config\n")
     (tmp_path / "hosts.yaml").write_text("hosts: [a]\n")
-    done = orch("nodes", HOME=str(tmp_path))
+    done = orch("nodes", HOME=str(tmp_path), prelude=AT_HOME)
     assert done.returncode == 2
     assert ".ssh/config:2: files include each other more than 16 deep" in done.stderr
     assert "bug in orch" not in done.stderr

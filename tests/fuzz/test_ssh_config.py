@@ -14,6 +14,7 @@ from orchestrator.inventory import Host
 from orchestrator.remote.ssh.algorithms import algorithms
 from orchestrator.remote.ssh.config import ConfigParseError, Resolver, Target
 from orchestrator.remote.ssh.host_keys import Known
+from tests.ssh_home import be_at_home
 
 from .readers import contents, corpus, outcome, special_files
 
@@ -59,7 +60,7 @@ def isolated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     home = tmp_path_factory.mktemp("home")
     (home / ".ssh").mkdir()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HOME", str(home))
+        be_at_home(patch, home)
         patch.setattr("orchestrator.remote.ssh.config_files._exit_code", lambda command: 1)
         patch.setattr("orchestrator.remote.ssh.config_files._READ_TIMEOUT", 0.05)
         yield home

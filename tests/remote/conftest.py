@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from orchestrator.inventory import Host
+from tests.ssh_home import be_at_home
 
 MakeHost = Callable[..., Host]
 StartSshd = Callable[..., Any]
@@ -48,7 +49,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty home folder with .ssh in it, without an SSH agent."""
     folder = tmp_path / "home"
     (folder / ".ssh").mkdir(parents=True, mode=0o700)
-    monkeypatch.setenv("HOME", str(folder))
+    be_at_home(monkeypatch, folder)
     monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
     return folder
 

@@ -77,7 +77,6 @@ def resolving(request: pytest.FixtureRequest, home: Path, monkeypatch: pytest.Mo
     monkeypatch.setenv("SHELL", "/bin/sh")
     if request.param == "ssh -G":
         ssh = Openssh(shutil.which("ssh") or "", ("-F", str(home / ".ssh/config")))
-        monkeypatch.setattr("orchestrator.remote.ssh.config._is_home_of_ssh", lambda: True)
         monkeypatch.setattr(Openssh, "find", lambda: ssh)
 
 
@@ -268,14 +267,14 @@ async def test_connect_timeout_counts_unless_a_limit_is_given(beside: Beside, ho
 
 async def test_methods_that_sshd_still_wants_are_named(trusted_sshd: Start, beside: Beside) -> None:
     server = trusted_sshd("AuthenticationMethods publickey,password", "PasswordAuthentication yes")
-    beside.write("Host h1", "HostName 127.0.0.1", f"Port {server.port}", "SetEnv A=b")
+    beside.write("Host h1", "HostName 127.0.0.1", f"Port {server.port}", "SendEnv A")
     result = await beside.both()
     assert isinstance(result, Unreachable)
     assert result.cause == "authentication"
     assert result.methods == ("password",)
     assert "accepts a key of root" in result.message
     assert "wants password" in result.message
-    assert f"setenv ({beside.file}:4)" in result.message
+    assert f"sendenv ({beside.file}:4)" in result.message
     assert "ssh-copy-id" not in result.remedy
 
 
@@ -327,7 +326,7 @@ async def test_node_without_home_in_its_environment_has_that_of_its_user(
     beside.write("Host h1", "HostName 127.0.0.1", f"Port {server.port}")
     (node,) = await connect_all([Host(name="h1")])
     assert isinstance(node, SshNode), node
-    assert (await node.run('printf %s "$HOME"')).stdout == pwd.getpwuid(0).pw_dir.encode()
+    assert (await node.run('printf %s "$HOME"')).stdout == pwd.getpwnam("root").pw_dir.encode()
     await node.close()
 
 

@@ -12,6 +12,7 @@ import termios
 import tty
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from orchestrator.remote.base import Screen
@@ -41,18 +42,18 @@ class OpensshChannel(StreamChannel):
 
     @classmethod
     async def open(
-        cls, node: str, path: str, command: str | None, screen: Screen | None
+        cls, node: str, path: str, request: mux.Request, screen: Screen | None
     ) -> OpensshChannel:
-        """Run `command` (None: the login shell), in a terminal like `screen` unless None.
+        """Open the session that is requested, in a terminal like `screen` unless None.
 
         Raises mux.Gone and mux.Refused.
         """
         channel = cls(node, path)
         if screen is None:
-            await channel._open_pipes(mux.Request(command))
+            await channel._open_pipes(request)
         else:
             channel._master = await mux.find_master(path)
-            await channel._open_terminal(mux.Request(command, screen.kind), screen)
+            await channel._open_terminal(replace(request, terminal=screen.kind), screen)
         return channel
 
     async def _open_pipes(self, request: mux.Request) -> None:

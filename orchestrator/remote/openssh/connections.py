@@ -84,6 +84,16 @@ class Connections:
         self, host: Host, target: Target, warnings: tuple[str, ...] = ()
     ) -> OpensshNode | Unreachable:
         """Return the node at `target`, over a master that the user has started, or one of orch's."""
+        result = await self._connect(host, target.by_openssh(), warnings)
+        return (
+            verdicts.with_settings(result, target.by_openssh())
+            if isinstance(result, Unreachable)
+            else result
+        )
+
+    async def _connect(
+        self, host: Host, target: Target, warnings: tuple[str, ...]
+    ) -> OpensshNode | Unreachable:
         if (live := await _live(target)) is not None:
             return OpensshNode(host, target, live, warnings)
         options = []

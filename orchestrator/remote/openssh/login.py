@@ -125,6 +125,55 @@ async def log_in_at(
     return None if code == 0 else "the login at the terminal failed"
 
 
+async def log_in_unattended(
+    login: Login, path: Path, timeout: float, *, accept_new: bool
+) -> str | None:
+    """Start a master like `log_in` where there is no terminal; return why it is not logged in.
+
+    What the server asks, the user's SSH_ASKPASS answers. Without one, ssh ends at the first question, as a
+    login by keyboard-interactive may have none.
+    """
+    own = _may_ask()
+    limit = ASK_TIMEOUT if own else timeout
+    words = (PROGRAM, *_options(path, limit, accept_new=accept_new), *login.words())
+    with tempfile.TemporaryDirectory(prefix="orch-ssh-") as folder:
+        environment = dict(os.environ) if own else await asyncio.to_thread(_quitting, Path(folder))
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *words,
+                **_NO_STREAMS,
+                stderr=asyncio.subprocess.DEVNULL,
+                start_new_session=True,
+                env=environment,
+            )
+        except OSError as error:
+            return f"{PROGRAM} cannot be started: {error.strerror}"
+        code = await _exit_code(process, limit)
+    if code == 0:
+        return None
+    return "the login with SSH_ASKPASS failed" if own else "ssh has a question"
+
+
+def _quitting(folder: Path) -> dict[str, str]:
+    """Return the environment in which ssh ends when it has a question.
+
+    An empty answer would be a failed login, which servers count.
+    """
+    program = folder / "askpass"
+    program.write_text("#!/bin/sh\nkill $PPID\n")
+    program.chmod(0o700)
+    return {**os.environ, "SSH_ASKPASS": str(program), "SSH_ASKPASS_REQUIRE": "force"}
+
+
+def _may_ask() -> bool:
+    """Return whether ssh runs the user's SSH_ASKPASS if it has no terminal."""
+    if not os.environ.get("SSH_ASKPASS"):
+        return False
+    wanted = os.environ.get("SSH_ASKPASS_REQUIRE", "")
+    has_screen = any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
+    return wanted in ("force", "prefer") or (wanted != "never" and has_screen)
+
+
 _NO_STREAMS: Any = {"stdin": asyncio.subprocess.DEVNULL, "stdout": asyncio.subprocess.DEVNULL}
 
 

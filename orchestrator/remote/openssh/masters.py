@@ -13,7 +13,7 @@ from pathlib import Path
 from orchestrator.errors import LaunchError
 from orchestrator.remote.openssh import mux
 from orchestrator.remote.openssh.folder import Use, claimed, control_folder
-from orchestrator.remote.openssh.login import PROGRAM, Login, log_in, log_in_at
+from orchestrator.remote.openssh.login import PROGRAM, Login, log_in, log_in_at, log_in_unattended
 from orchestrator.remote.openssh.terminal import opened
 from orchestrator.remote.openssh.verdicts import Failure
 
@@ -65,7 +65,7 @@ class Masters:
                 try:
                     failure = await log_in(login, path, timeout, accept_new=accept_new)
                     if failure is not None and failure.wants_a_person:
-                        failure = await self._ask(name, login, path, failure, accept_new)
+                        failure = await self._ask(name, login, path, failure, accept_new=accept_new)
                 finally:
                     if failure is not None:  # ssh may have been about to go to the background
                         await mux.end_master(str(path))
@@ -76,9 +76,9 @@ class Masters:
             return path
 
     async def _ask(
-        self, name: str, login: Login, path: Path, failure: Failure, accept_new: bool
+        self, name: str, login: Login, path: Path, failure: Failure, *, accept_new: bool
     ) -> Failure | None:
-        """Log in at the terminal if there is one.
+        """Log in at the terminal if there is one, otherwise as far as no person is needed.
 
         One host at a time, and none after one at which that failed.
         """
@@ -87,14 +87,17 @@ class Masters:
                 return failure
             with opened() as terminal:
                 if terminal is None:
-                    return failure
-                self.has_asked = True
-                terminal.say(f"orch: {name}: log in to {login.target.endpoint}")
-                why = await log_in_at(terminal, login, path, accept_new=accept_new)
+                    limit = failure.timeout
+                    why = await log_in_unattended(login, path, limit, accept_new=accept_new)
+                else:
+                    self.has_asked = True
+                    terminal.say(f"orch: {name}: log in to {login.target.endpoint}")
+                    why = await log_in_at(terminal, login, path, accept_new=accept_new)
+                    failure = replace(failure, at_terminal=why or "")
             if why is None:
                 return None
             self.may_ask = False
-            return replace(failure, at_terminal=why)
+            return failure
 
     async def close(self) -> None:
         """End the masters that no other process uses, or leave them to the next."""

@@ -10,9 +10,9 @@ import asyncio
 import os
 import socket
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 _VERSION = 4
 _HELLO = 0x00000001
@@ -49,11 +49,13 @@ class NoTerminal(Exception):
 class Request:
     """A session: `command` for the login shell (None: an interactive one).
 
-    It has a terminal of the type `terminal` (None: it has none).
+    It has a terminal of the type `terminal` (None: it has none). The agent can be used if the master has
+    ForwardAgent, and the session gets the variables of `environment` that SendEnv of the master names.
     """
 
     command: str | None
     terminal: str | None = None
+    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 class Session:
@@ -89,8 +91,9 @@ async def open_session(path: str, request: Request, streams: Sequence[int]) -> S
     """
     has_terminal = request.terminal is not None
     # Reserved; a terminal, X11, the agent, a subsystem; the escape character.
-    body = _string(b"") + struct.pack(">5I", has_terminal, 0, 0, 0, _NO_ESCAPE)
-    for text in (request.terminal or "", request.command or ""):
+    body = _string(b"") + struct.pack(">5I", has_terminal, 0, 1, 0, _NO_ESCAPE)
+    variables = (f"{name}={value}" for name, value in request.environment.items())
+    for text in (request.terminal or "", request.command or "", *variables):
         body += _string(os.fsencode(text))
     reader, writer = await _ask(path, _NEW_SESSION, body, streams)
     try:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 from weakref import WeakSet
@@ -12,6 +14,7 @@ from orchestrator.remote.base import Completed, Screen
 from orchestrator.remote.openssh import mux
 from orchestrator.remote.openssh.channel import OpensshChannel
 from orchestrator.remote.ssh.config import Target
+from orchestrator.remote.ssh.patterns import matches
 from orchestrator.remote.ssh.script import command_for
 from orchestrator.remote.ssh.shell import run_in_shell
 from orchestrator.remote.ssh.verdicts import Verdicts
@@ -20,6 +23,15 @@ from orchestrator.util.text import printable
 
 if TYPE_CHECKING:
     from orchestrator.inventory import Host
+
+
+def sent(patterns: Sequence[str]) -> dict[str, str]:
+    """Return the variables of this process that match one of the patterns of SendEnv."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if any(matches(name, pattern) for pattern in patterns)
+    }
 
 
 class OpensshNode:
@@ -63,7 +75,8 @@ class OpensshNode:
             raise ConnectionLost(self.name, "the connection is closed")
         self._log.debug("opening a session")
         try:
-            channel = await OpensshChannel.open(self.name, self._path, command, screen)
+            request = mux.Request(command, environment=sent(self._target.send_env))
+            channel = await OpensshChannel.open(self.name, self._path, request, screen)
         except mux.Gone as error:
             raise ConnectionLost(self.name, "the connection broke") from error
         except mux.Refused as error:

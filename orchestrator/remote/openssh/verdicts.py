@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from orchestrator.errors import Unreachable
 from orchestrator.remote.ssh.config import Target
 from orchestrator.remote.ssh.verdicts import Verdicts
+from orchestrator.util.quoting import line_to_paste
 from orchestrator.util.text import printable
 
 _NAME = re.compile(r"^ssh: Could not resolve hostname .*: (.*)$", re.MULTILINE)
@@ -33,6 +34,8 @@ _ERRORS = {
 }
 BY_A_PERSON = ("keyboard-interactive", "password")
 """Methods by which only a person can log in."""
+# Of a token: ssh does not ask for it with BatchMode.
+_PIN = re.compile(r"^(?:pin required|need pin entry)", re.MULTILINE)
 _MAX_MESSAGES = 3
 
 
@@ -50,9 +53,12 @@ class Failure:
 
     @property
     def wants_a_person(self) -> bool:
-        """Whether the server let nobody in, but would after a password or a code."""
+        """Whether the server let nobody in, but would after a password, a code, or the PIN of a token."""
         denied = _DENIED.search(self.log)
-        return denied is not None and any(way in denied[1].split(",") for way in BY_A_PERSON)
+        if denied is None:
+            return False
+        ways = denied[1].split(",")
+        return any(way in ways for way in BY_A_PERSON) or self._wants_pin
 
     def verdict(self, node: str, target: Target, gateway: Target | None) -> Unreachable:
         """Return the verdict on `node`; `gateway` is the last hop on the way to it."""
@@ -72,6 +78,10 @@ class Failure:
         if found := _DENIED.search(self.log):
             return self._denied(verdicts, found[1])
         return self._protocol(verdicts)
+
+    @property
+    def _wants_pin(self) -> bool:
+        return _PIN.search(self.log) is not None
 
     @property
     def _messages(self) -> str:
@@ -129,6 +139,13 @@ class Failure:
             copy_id = target.command(program="ssh-copy-id")
             remedy = f"{copy_id}, or set user and identity_file"
             verdict = verdicts.verdict("authentication", message, remedy, copy_id, methods=methods)
+        if self._wants_pin and target.pkcs11_provider is not None:
+            library = printable(target.pkcs11_provider, 400)
+            message = f"{verdict.message}; the token of PKCS11Provider {library} wants its PIN"
+            add = line_to_paste(["ssh-add", "-s", target.pkcs11_provider])
+            verdict = replace(
+                verdict, message=message, remedy=f"give it to the SSH agent: {add}", command=""
+            )
         more = f"; {self.at_terminal}" if self.at_terminal else ""
         return replace(verdict, message=f"{verdict.message}{more}")
 

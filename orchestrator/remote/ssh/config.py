@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import pwd
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -17,6 +16,7 @@ from orchestrator.remote.ssh.config_files import (
     ConfigReader,
     Unsure,
 )
+from orchestrator.remote.ssh.home import ssh_home
 from orchestrator.remote.ssh.openssh_config import Openssh
 from orchestrator.remote.ssh.settings import Settings
 from orchestrator.remote.ssh.target import Target, target_of
@@ -34,7 +34,7 @@ _PORT = re.compile(r"[0-9]{0,5}")
 
 def config_files() -> tuple[Path, ...]:
     """Return the ssh_config files that exist, in ssh's order: the user's, then the system's."""
-    candidates = (Path.home() / ".ssh" / "config", Path("/etc/ssh/ssh_config"))
+    candidates = (ssh_home() / ".ssh" / "config", Path("/etc/ssh/ssh_config"))
     return tuple(path for path in candidates if os.access(path, os.R_OK))
 
 
@@ -42,18 +42,17 @@ def config_files() -> tuple[Path, ...]:
 class Resolver:
     """Resolves the hosts and gateways of one command, each once.
 
-    orch reads the `files` itself where it is certain to agree with ssh, and asks `ssh -G` otherwise. ssh
-    takes the home folder from passwd: if $HOME is another, orch's own reader follows $HOME.
+    orch reads the `files` itself where it is certain to agree with ssh, and asks `ssh -G` otherwise.
     """
 
     files: tuple[Path, ...]
     openssh: Openssh | None = None
-    """The ssh to ask; by default that of the PATH, if its home folder is orch's."""
+    """The ssh to ask; by default that of the PATH."""
     _own: dict[_Key, Settings | None] = field(default_factory=dict)
     _asked: dict[_Key, asyncio.Task[Settings]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.openssh is None and self.files and _is_home_of_ssh():
+        if self.openssh is None and self.files:
             self.openssh = Openssh.find()
         self._strict = ConfigReader(self.files, strict=True)
         self._lenient = ConfigReader(self.files)
@@ -135,10 +134,3 @@ class Resolver:
                 return settings  # ssh has the last word
             settings = settings.with_places_of(own)
         return settings
-
-
-def _is_home_of_ssh() -> bool:
-    try:
-        return Path(pwd.getpwuid(os.getuid()).pw_dir) == Path.home()
-    except KeyError:
-        return False

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import glob
 import os
+import pwd
 import re
 import stat
 import subprocess
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from getpass import getuser
@@ -24,6 +26,7 @@ from orchestrator.errors import UsageError
 from orchestrator.node import trust
 from orchestrator.remote.ssh.config_lines import BadLine, Directive, conditions, directives, words
 from orchestrator.remote.ssh.config_values import Line
+from orchestrator.remote.ssh.home import ssh_home
 from orchestrator.remote.ssh.match_conditions import NEWER, Circumstances, match_line
 from orchestrator.remote.ssh.patterns import matches
 from orchestrator.remote.ssh.settings import LISTS, Settings
@@ -49,7 +52,9 @@ class Unsure(Exception):
 
 
 def local_user() -> str:
-    """Return the name of this user. Raises UsageError if there is none."""
+    """Return the name of this user, as ssh does. Raises UsageError if there is none."""
+    with suppress(KeyError):
+        return pwd.getpwuid(os.getuid()).pw_name
     try:
         return getuser()
     except (KeyError, OSError):  # such as in a container with an unknown user id
@@ -138,7 +143,7 @@ class _Pass:
         for index, path in enumerate(self._reader.files):
             self._base = path.parent
             self._is_users = index == 0
-            if self._is_users or path.is_relative_to(Path.home()):
+            if self._is_users or path.is_relative_to(ssh_home()):
                 _require_own(path)
             self._file(path, applies=True, depth=0)
 
@@ -221,7 +226,7 @@ class _Pass:
             port=port,
             user=user,
             local_user=local_user(),
-            home=str(Path.home()),
+            home=str(ssh_home()),
             alias=alias or self.host(),
             jump="",
         )
@@ -236,6 +241,8 @@ class _Pass:
         for pattern in self._words(directive, "Include"):
             if not pattern or (pattern.startswith("~") and not self._is_users):
                 raise ValueError(f"bad include path {pattern}")
+            if self._is_users and ssh_home() != Path.home():
+                self._unsure("an include, for which $HOME counts")
             if re.search(r"[\\%$]|\*\*|^~[^/]", pattern):
                 self._unsure("a pattern that ssh expands")
             # Path.expanduser raises for an unknown user.
@@ -258,6 +265,8 @@ class _Pass:
         if line.problem:
             self._fail(line.problem)
         keyword, known = line.directive.keyword, self._settings.values
+        if active and keyword == "sendenv" and keyword in known:
+            self._unsure("patterns that add up")
         if not active or (keyword in known and keyword not in LISTS) or self._is_barred(keyword):
             return
         old = known.get(keyword, ())

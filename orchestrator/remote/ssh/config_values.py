@@ -67,6 +67,10 @@ class Line:
             return (self._one(keyword, found[0]),)
         if keyword not in OTHER:
             self.doubt = "a keyword that ssh may know"
+        elif keyword == "setenv" and not all("=" in each for each in found):
+            raise ValueError("SetEnv has variables: NAME=VALUE")
+        elif keyword == "sendenv" and any(each.startswith("-") for each in found):
+            self.doubt = "patterns that ssh removes"
         elif keyword not in _HARMLESS:
             self.doubt = "a value that ssh checks"
         return tuple(found)
@@ -81,7 +85,11 @@ class Line:
             return _PARSERS[keyword](keyword, word)
         if keyword in FLAGS:
             return _flag(keyword, word)
-        if keyword == "ignoreunknown" or (keyword == "identityagent" and "$" in word):
+        if keyword == "forwardagent" and word.lower() in _YES_NO:
+            return _flag(keyword, word)
+        if keyword in ("ignoreunknown", "forwardagent") or (
+            keyword == "identityagent" and "$" in word
+        ):
             self.doubt = "a value that ssh checks"
         if "%C" in word or "%j" in word or (keyword not in _EXPANDED and _MAY_EXPAND.search(word)):
             self.doubt = "tokens that depend on the version of ssh"
@@ -140,5 +148,5 @@ _PARSERS = {
     "port": _port,
     "stricthostkeychecking": _strictness,
 }
-_HARMLESS = OTHER & (SESSION_ONLY | DROPPED)
-"""Keywords whose values need no check, since they have no effect on orch."""
+_HARMLESS = (OTHER & (SESSION_ONLY | DROPPED)) | {"sendenv", "setenv"}
+"""Keywords whose values need no further check."""

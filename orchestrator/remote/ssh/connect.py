@@ -81,6 +81,7 @@ class SshNode:
                 encoding=None,
                 window=WINDOW,
                 max_pktsize=PACKET,
+                env=dict(self._target.environment) or None,
                 **options,
             )
         except asyncssh.ChannelOpenError as error:

@@ -340,7 +340,7 @@ class SshConnections:
             "kbdint_auth": True,
             "host_based_auth": False,
             "gss_host": None,
-            "agent_forwarding": False,
+            "agent_forwarding": target.forward_agent or False,
             "tcp_keepalive": target.tcp_keepalive,
             "connect_timeout": None,  # the deadline covers it
             "login_timeout": 0,

@@ -17,6 +17,7 @@ from pathlib import Path
 import asyncssh
 
 from orchestrator.remote.ssh.config import Target
+from orchestrator.remote.ssh.home import ssh_home
 from orchestrator.util.bounded_read import Unreadable, read_bounded
 from orchestrator.util.text import printable
 
@@ -45,7 +46,7 @@ class KeyFile:
     @property
     def shown(self) -> str:
         """The path for a message, with `~` for the home folder."""
-        home = f"{Path.home()}/"
+        home = f"{ssh_home()}/"
         path = f"~/{self.path.removeprefix(home)}" if self.path.startswith(home) else self.path
         return printable(path)
 
@@ -119,7 +120,7 @@ class KeyFiles:
                     take(certified, f"agent key {comment} (certificate)")
                 take(pair, f"agent key {comment}")
         if not target.identity_files:
-            ssh = Path.home() / ".ssh"
+            ssh = ssh_home() / ".ssh"
             for name in _DEFAULT_NAMES:
                 file = self.load(str(ssh / name), target.certificate_files)
                 if file.public is not None or not file.is_missing:

@@ -18,7 +18,7 @@ FLAGS = _names("""
 """)
 """Keywords with the value yes or no."""
 WORD = _names("""
-    bindaddress bindinterface certificatefile controlpath hostkeyalias hostname identityagent
+    bindaddress bindinterface certificatefile controlpath forwardagent hostkeyalias hostname identityagent
     identityfile ignoreunknown kbdinteractivedevices pkcs11provider preferredauthentications
     revokedhostkeys securitykeyprovider user xauthlocation
 """)
@@ -30,7 +30,7 @@ REST = _names("knownhostscommand localcommand proxycommand proxyjump remotecomma
 OTHER = _names("""
     addkeystoagent addressfamily canonicaldomains canonicalizefallbacklocal canonicalizehostname
     canonicalizemaxdots canonicalizepermittedcnames casignaturealgorithms ciphers connectionattempts
-    connecttimeout controlmaster controlpersist dynamicforward escapechar fingerprinthash forwardagent
+    connecttimeout controlmaster controlpersist dynamicforward escapechar fingerprinthash
     forwardx11timeout hostbasedacceptedalgorithms hostkeyalgorithms ipqos kexalgorithms localforward
     loglevel logverbose macs numberofpasswordprompts permitremoteopen port pubkeyacceptedalgorithms
     pubkeyauthentication rekeylimit remoteforward requesttty requiredrsasize sendenv serveralivecountmax
@@ -43,12 +43,12 @@ LISTS = _names("certificatefile identityfile")
 
 HONOURED = _names("""
     addressfamily bindaddress bindinterface certificatefile ciphers connecttimeout controlpath
-    globalknownhostsfile gssapiauthentication hashknownhosts hostbasedauthentication
+    forwardagent globalknownhostsfile gssapiauthentication hashknownhosts hostbasedauthentication
     hostkeyalgorithms hostkeyalias hostname identitiesonly identityagent identityfile kexalgorithms
     knownhostscommand macs pkcs11provider port proxycommand proxyjump proxyusefdpass revokedhostkeys
-    stricthostkeychecking tag tcpkeepalive user userknownhostsfile verifyhostkeydns
+    sendenv setenv stricthostkeychecking tag tcpkeepalive user userknownhostsfile verifyhostkeydns
 """)
-"""Keywords that have an effect on how orch connects."""
+"""Keywords that have an effect on how orch connects, or on its sessions."""
 SESSION_ONLY = _names("""
     addkeystoagent batchmode challengeresponseauthentication checkhostip
     clearallforwardings compression connectionattempts controlmaster controlpersist dynamicforward
@@ -58,7 +58,7 @@ SESSION_ONLY = _names("""
     localcommand localforward loglevel logverbose nohostauthenticationforlocalhost
     numberofpasswordprompts obscurekeystroketiming passwordauthentication permitlocalcommand
     permitremoteopen preferredauthentications pubkeyauthentication rekeylimit remoteforward requesttty
-    sendenv serveralivecountmax serveraliveinterval sessiontype stdinnull streamlocalbindmask
+    serveralivecountmax serveraliveinterval sessiontype stdinnull streamlocalbindmask
     streamlocalbindunlink syslogfacility tunnel tunneldevice updatehostkeys usekeychain visualhostkey
     xauthlocation
 """)
@@ -68,7 +68,7 @@ CANONICAL = _names("""
     canonicalizepermittedcnames
 """)
 """Keywords about canonical names, which only ssh itself finds."""
-DROPPED = _names("forwardagent remotecommand setenv")
+DROPPED = _names("remotecommand")
 """Keywords without effect on orch, reported beside a failure only."""
 
 

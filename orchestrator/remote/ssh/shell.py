@@ -10,7 +10,7 @@ from typing import TypeVar
 from orchestrator.remote.base import ShellError
 from orchestrator.remote.channel import StreamChannel
 from orchestrator.remote.ssh.script import command_for
-from orchestrator.remote.ssh.verdicts import Verdicts
+from orchestrator.remote.ssh.verdicts import Verdicts, with_settings
 from orchestrator.util.log import node_logger
 
 # Long enough for slow start-up files (conda, modules on a network file system).
@@ -72,4 +72,4 @@ async def _run(
         channel.close()
         raise
     channel.close()
-    raise ShellError(verdict)
+    raise ShellError(with_settings(verdict, verdicts.target))

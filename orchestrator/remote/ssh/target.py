@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import socket
+import subprocess
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from orchestrator.remote.ssh.config_files import ConfigParseError, local_user
+from orchestrator.remote.ssh.home import ssh_home, tilde
 from orchestrator.remote.ssh.settings import (
     CANONICAL,
     DROPPED,
@@ -21,6 +25,7 @@ from orchestrator.remote.ssh.tokens import BadToken, expand, tokens
 from orchestrator.util.quoting import command_line, line_to_paste
 from orchestrator.util.text import printable
 
+_TICKET_TIMEOUT = 2.0  # seconds
 _FAMILIES = {"inet": socket.AF_INET, "inet6": socket.AF_INET6}
 _NEEDS_OPENSSH = {
     "bindinterface": "BindInterface",
@@ -66,16 +71,25 @@ class Target:
     kex_algorithms: str | None = None
     macs: str | None = None
     host_key_algorithms: str | None = None
+    forward_agent: str | None = None
+    """The socket of the agent that sessions can use (ForwardAgent)."""
+    environment: tuple[tuple[str, str], ...] = ()
+    """Variables of sessions (SetEnv); the first of a name counts."""
+    send_env: tuple[str, ...] = ()
+    """Patterns of the variables of this process that sessions get, as far as the server accepts them."""
     control_path: str | None = None
     """Where a master connection of the user may listen."""
     needs_openssh: tuple[str, ...] = ()
     """Settings that only OpenSSH's client can apply: without them, the login is another, or less safe."""
+    pkcs11_provider: str | None = None
     login_by_openssh: tuple[str, ...] = ()
     """Settings by which OpenSSH's client may log in if the keys of this target are refused."""
     unused: tuple[str, ...] = ()
     """Settings without effect on orch: keyword, and where it is set."""
     dropped: tuple[str, ...] = ()
     """Those that only matter if something fails."""
+    not_sent: tuple[str, ...] = ()
+    """SendEnv, which only OpenSSH's client follows, unless it is the system's default."""
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -85,7 +99,12 @@ class Target:
     @property
     def without_effect(self) -> tuple[str, ...]:
         """Settings that orch does not follow, for a message about a failure."""
-        return (*self.needs_openssh, *self.login_by_openssh, *self.unused, *self.dropped)
+        login = (*self.needs_openssh, *self.login_by_openssh)
+        return (*login, *self.unused, *self.dropped, *self.not_sent)
+
+    def by_openssh(self) -> Target:
+        """Return the same target for OpenSSH's client, which follows what orch does not."""
+        return replace(self, needs_openssh=(), login_by_openssh=(), unused=(), not_sent=())
 
     @property
     def endpoint(self) -> str:
@@ -115,7 +134,7 @@ def target_of(name: str, settings: Settings) -> Target:
         port=port,
         user=user,
         local_user=local_user(),
-        home=str(Path.home()),
+        home=str(ssh_home()),
         alias=(settings.word("hostkeyalias") or "").lower(),
         jump=settings.word("proxyjump") or "",
     )
@@ -133,15 +152,19 @@ def target_of(name: str, settings: Settings) -> Target:
             ) from None
 
     def paths(keyword: str) -> tuple[str, ...]:
-        return tuple(filled(keyword, _home(value)) for value in settings.words(keyword))
+        return tuple(filled(keyword, tilde(value)) for value in settings.words(keyword))
 
     def word(keyword: str) -> str | None:
         value = settings.word(keyword)
         return None if value is None else filled(keyword, value)
 
-    ssh = Path.home() / ".ssh"
+    ssh = ssh_home() / ".ssh"
     own = (str(ssh / "known_hosts"), str(ssh / "known_hosts2"))
     system = ("/etc/ssh/ssh_known_hosts", "/etc/ssh/ssh_known_hosts2")
+    agent = _agent(settings, filled)
+    variables: dict[str, str] = {}
+    for each in settings.words("setenv"):
+        variables.setdefault(*each.split("=", 1))
     strictness = settings.word("stricthostkeychecking")
     timeout = settings.word("connecttimeout")
     control = settings.word("controlpath")
@@ -154,7 +177,7 @@ def target_of(name: str, settings: Settings) -> Target:
         identity_files=paths("identityfile"),
         identities_only=settings.is_on("identitiesonly"),
         certificate_files=paths("certificatefile"),
-        agent=_agent(settings, filled),
+        agent=agent,
         proxy_jump=word("proxyjump"),
         proxy_command=word("proxycommand"),
         user_known_hosts=_files(settings, "userknownhostsfile", paths("userknownhostsfile") or own),
@@ -162,7 +185,7 @@ def target_of(name: str, settings: Settings) -> Target:
             settings, "globalknownhostsfile", settings.words("globalknownhostsfile") or system
         ),
         revoked_host_keys=_files(
-            settings, "revokedhostkeys", tuple(map(_home, settings.words("revokedhostkeys")))
+            settings, "revokedhostkeys", tuple(map(tilde, settings.words("revokedhostkeys")))
         ),
         host_key_alias=(settings.word("hostkeyalias") or "").lower() or None,
         hash_known_hosts=settings.is_on("hashknownhosts"),
@@ -179,11 +202,15 @@ def target_of(name: str, settings: Settings) -> Target:
         kex_algorithms=settings.word("kexalgorithms"),
         macs=settings.word("macs"),
         host_key_algorithms=settings.word("hostkeyalgorithms"),
-        control_path=filled("controlpath", _home(control)) if control else None,
+        forward_agent=_forwarded(settings, agent, filled),
+        environment=tuple(variables.items()),
+        send_env=settings.words("sendenv"),
+        control_path=filled("controlpath", tilde(control)) if control else None,
         needs_openssh=(
             *_named(settings, _NEEDS_OPENSSH),
             *(_named(settings, _WITH_PROXY_COMMAND) if settings.word("proxycommand") else ()),
         ),
+        pkcs11_provider=settings.word("pkcs11provider"),
         login_by_openssh=_logins(settings),
         unused=_placed(
             settings,
@@ -194,6 +221,7 @@ def target_of(name: str, settings: Settings) -> Target:
             ),
         ),
         dropped=_placed(settings, filter(settings.is_on, sorted(DROPPED))),
+        not_sent=() if _is_systems(settings, "sendenv") else _placed(settings, ("sendenv",)),
     )
 
 
@@ -206,12 +234,25 @@ def _agent(settings: Settings, filled: Callable[[str, str], str]) -> str | None:
     given = settings.words("identityagent")
     if given and settings.word("identityagent") is None:
         return None
-    agent = _home(given[0]) if given else "SSH_AUTH_SOCK"
-    if agent == "SSH_AUTH_SOCK":
-        agent = "$SSH_AUTH_SOCK"
-    if re.fullmatch(r"\$[A-Za-z0-9_]+", agent):
-        return os.environ.get(agent[1:]) or None
-    return filled("identityagent", agent)
+    agent = given[0] if given else "SSH_AUTH_SOCK"
+    return _socket("identityagent", "$SSH_AUTH_SOCK" if agent == "SSH_AUTH_SOCK" else agent, filled)
+
+
+def _forwarded(
+    settings: Settings, agent: str | None, filled: Callable[[str, str], str]
+) -> str | None:
+    """Return the socket of the agent to forward; None if there is none, or none is to be."""
+    value = settings.word("forwardagent") or "no"
+    if value in ("yes", "no"):
+        return agent if value == "yes" else None
+    return _socket("forwardagent", value, filled)
+
+
+def _socket(keyword: str, value: str, filled: Callable[[str, str], str]) -> str | None:
+    """Return the path of a socket, which a variable may have."""
+    if re.fullmatch(r"\$[A-Za-z0-9_]+", value):
+        return os.environ.get(value[1:]) or None
+    return filled(keyword, tilde(value))
 
 
 def _placed(settings: Settings, keywords: Iterable[str]) -> tuple[str, ...]:
@@ -229,13 +270,21 @@ def _named(settings: Settings, names: Mapping[str, str]) -> tuple[str, ...]:
 def _logins(settings: Settings) -> tuple[str, ...]:
     """Return the other ways to log in. Distributions enable GSSAPI for all: that needs a ticket."""
     found = _named(settings, _LOGIN_BY_OPENSSH)
-    is_default = settings.place("gssapiauthentication").startswith("/etc/ssh/")
-    tickets = os.environ.get("KRB5CCNAME") or f"/tmp/krb5cc_{os.getuid()}"
-    if is_default and not Path(tickets.rpartition("FILE:")[2]).exists():
+    if found and _is_systems(settings, "gssapiauthentication") and not _has_ticket():
         found = tuple(each for each in found if not each.startswith("GSSAPI"))
     return found
 
 
-def _home(path: str) -> str:
-    """Return `path` with a leading `~` expanded; `~USER` of an unknown user is unchanged."""
-    return os.path.expanduser(path)  # noqa: PTH111 - Path.expanduser raises for an unknown user
+@functools.cache
+def _has_ticket() -> bool:
+    """Return whether this user has a valid ticket of Kerberos, in whatever kind of cache."""
+    with suppress(OSError, subprocess.TimeoutExpired):
+        asked = subprocess.run(["klist", "-s"], timeout=_TICKET_TIMEOUT, check=False)
+        return asked.returncode == 0
+    tickets = os.environ.get("KRB5CCNAME") or f"/tmp/krb5cc_{os.getuid()}"
+    return Path(tickets.rpartition("FILE:")[2]).exists()
+
+
+def _is_systems(settings: Settings, keyword: str) -> bool:
+    """Return whether a keyword is not set, or by the system's files, as distributions do for all."""
+    return keyword not in settings.values or settings.place(keyword).startswith("/etc/ssh/")

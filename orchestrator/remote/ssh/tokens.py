@@ -28,6 +28,7 @@ _RULES = {
     "certificatefile": _Rule(_USUAL, environment=True),
     "controlpath": _Rule(_USUAL, environment=True),
     "exec": _Rule(_USUAL),
+    "forwardagent": _Rule(_USUAL, environment=True),
     "hostname": _Rule("h"),
     "identityagent": _Rule(_USUAL, environment=True),
     "identityfile": _Rule(_USUAL, environment=True),

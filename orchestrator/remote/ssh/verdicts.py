@@ -11,6 +11,7 @@ from typing import Any
 
 from orchestrator.errors import Unreachable
 from orchestrator.remote.ssh.config import Target
+from orchestrator.remote.ssh.home import ssh_home, unread_folder
 from orchestrator.util.bounded_read import Unreadable
 from orchestrator.util.quoting import line_to_paste
 from orchestrator.util.text import printable
@@ -44,11 +45,15 @@ def by_command(verdict: Unreachable, stderr: bytes) -> Unreachable:
 
 
 def with_settings(verdict: Unreachable, target: Target) -> Unreachable:
-    """Return `verdict` with the settings of ssh_config that were not followed: they may be the reason."""
+    """Return `verdict` with what may be the reason: settings of ssh_config that were not followed, and a
+    folder .ssh that is not read."""
+    message, unread = verdict.message, unread_folder()
+    if unread is not None and verdict.cause in ("authentication", "host-key-unknown"):
+        used, other = (printable(str(path), 400) for path in (ssh_home() / ".ssh", unread))
+        message += f"; ssh and orch read {used}, not {other}"
     ignored = ", ".join(target.without_effect)
-    if not ignored or verdict.cause.startswith("host-key"):
-        return verdict
-    message = f"{verdict.message}; orch did not follow {ignored} of your ssh_config"
+    if ignored and not verdict.cause.startswith("host-key"):
+        message += f"; orch did not follow {ignored} of your ssh_config"
     return replace(verdict, message=message)
 
 

@@ -333,6 +333,7 @@ def test_user_without_a_name_on_this_machine_gets_the_remedy(
         raise KeyError("getpwuid(): uid not found: 12345")
 
     monkeypatch.setattr("orchestrator.remote.ssh.config_files.getuser", nobody)
+    monkeypatch.setattr("pwd.getpwuid", lambda uid: nobody())
     with pytest.raises(UsageError, match="has no name on this machine") as caught:
         resolve(Host(name="n", user="me"), ())
     assert "export LOGNAME=" in str(caught.value)
@@ -394,11 +395,11 @@ def test_settings_that_only_openssh_can_apply_are_listed(
 def test_canonical_names_without_ssh_are_reported(
     resolved: Callable[..., Target], home: Path
 ) -> None:
-    target = resolved("CanonicalizeHostname yes\nForwardAgent yes\n", address="n")
+    target = resolved("CanonicalizeHostname yes\nRemoteCommand tmux\n", address="n")
     assert target.warnings == (
         f"ssh_config: canonicalizehostname ({home}/.ssh/config:1) has no effect on orch",
     )
     assert target.without_effect == (
         f"canonicalizehostname ({home}/.ssh/config:1)",
-        f"forwardagent ({home}/.ssh/config:2)",
+        f"remotecommand ({home}/.ssh/config:2)",
     )
