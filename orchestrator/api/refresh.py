@@ -49,8 +49,9 @@ def shortcomings(saved: SavedRun) -> list[str]:
     state = state_of(saved.folder)
     if saved.has_ended:
         if saved.missing and _is_full(saved):
+            places = {node.name: node.host.state_folder for node in saved.plan.nodes}
             return [
-                f"{name}: the rest of its output is only there, in ~/.local/state/orch/runs/{saved.run}: "
+                f"{name}: the rest of its output is only there, in {places[name]}/runs/{saved.run}: "
                 "the run's logs have reached their limit on this machine (--log-limit)"
                 for name in saved.missing
             ]

@@ -138,11 +138,12 @@ class Copies:
         if (largest := store.largest()) is not None:
             stream, size = largest
             most = f" ({stream.path} of {stream.node}: {format_size(size)})"
-        run = self._record.plan.run
+        plan = self._record.plan
+        place = next(node.host.state_folder for node in plan.nodes if node.name == self._node)
         self._warn(
-            f"the logs of run {run} have reached their limit of {format_size(store.limit)} on this "
+            f"the logs of run {plan.run} have reached their limit of {format_size(store.limit)} on this "
             f"machine{most}. The run continues; its further output stays on the nodes, in "
-            f"~/.local/state/orch/runs/{run}. To copy more of the next run: --log-limit SIZE (0: no limit)"
+            f"{place}/runs/{plan.run}. To copy more of the next run: --log-limit SIZE (0: no limit)"
         )
 
     def note_odd(self, report: FileProblem) -> None:

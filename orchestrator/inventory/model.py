@@ -35,6 +35,7 @@ class Settings(_Frozen, frozen=True):
     proxy_jump: Annotated[str, PlainValidator(values.proxy_jump)] | None = None
     python: _Text = "python3"
     workdir: _Text | None = None  # on the node; None: ~/orch/<name of the synced folder>
+    state: _Text | None = None  # on the node: orch's own folder; None: ~/.local/state/orch
     devices: _Devices = "auto"
     env: _Variables = Environment()
     launcher: Annotated[str, PlainValidator(values.launcher)] | None = None
@@ -58,6 +59,12 @@ class Host(HostSettings, frozen=True):
     name: Annotated[str, PlainValidator(values.name)]
     address: Annotated[str, PlainValidator(values.address)] = ""  # default: the name
     internal_address: Annotated[str, PlainValidator(values.ip)] | None = None
+
+    @property
+    def state_folder(self) -> str:
+        """orch's own folder on the node; it starts with `~/` or `/`."""
+        state = (self.state or "~/.local/state/orch").rstrip("/")
+        return state if state.startswith(("~/", "/")) else f"~/{state}"
 
     @model_validator(mode="before")
     @classmethod

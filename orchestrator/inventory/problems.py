@@ -25,6 +25,7 @@ _SYNONYMS = {
         "proxy_jump": "jump bastion gateway",
         "python": "interpreter venv",
         "workdir": "dir cwd",
+        "state": "state_dir agent_dir",
         "devices": "gpus slots nproc nproc_per_node",
         "env": "environment",
         "hosts": "nodes",

@@ -32,7 +32,13 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")
 
 
 def state_root() -> str:
-    """Return orch's state folder of this user on this node (the same for all nodes with a shared home)."""
+    """Return orch's state folder of this user on this node (the same for all nodes with a shared home).
+
+    It is the one that has this package, in `node/`: the inventory may name another than the default.
+    """
+    package, suffix, _ = __file__.partition(".pyz" + os.sep)
+    if suffix:
+        return os.path.dirname(os.path.dirname(os.path.abspath(package)))
     return os.path.join(os.path.expanduser("~"), ".local", "state", "orch")
 
 

@@ -251,8 +251,9 @@ def unmapped() -> int:
 def main(verb: str, folder: str, top: str, package: str) -> None:
     """Exit with 0 if `package` in `folder` may be run, ABSENT if it is missing, else REFUSED.
 
-    Both are below the home, and `top` is the first folder of orch. The verb `make` makes the folder and
-    checks nothing in it. What is refused is printed on stdout: {"untrusted": [sentence, remedy]}.
+    Both start at the home unless they are absolute, and `top` is the first folder of orch. The verb `make`
+    makes the folder and checks nothing in it. What is refused is printed on stdout:
+    {"untrusted": [sentence, remedy]}.
     """
     home = os.path.expanduser("~")
     try:

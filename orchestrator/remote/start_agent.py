@@ -7,6 +7,7 @@ import functools
 import json
 import secrets
 from importlib import resources
+from typing import TYPE_CHECKING
 
 from orchestrator.errors import NodeError
 from orchestrator.node import trust
@@ -16,8 +17,10 @@ from orchestrator.util.log import node_logger
 from orchestrator.util.quoting import command_line, home_path
 from orchestrator.util.text import printable
 
-_TOP = ".local/state/orch"
-_FOLDER = f"{_TOP}/node"
+if TYPE_CHECKING:
+    from orchestrator.inventory import Host
+
+_FOLDER = "node"  # in orch's own
 # Isolated from the environment's effects on Python; text is UTF-8 in any locale.
 _FLAGS = "-IS -X utf8"
 _ABSENT = b"absent\n"
@@ -51,7 +54,7 @@ async def start_agent(node: Node, timeout: float) -> Channel:
 
 async def _begin(node: Node, timeout: float) -> tuple[Channel, bytes]:
     """Start the agent; return its channel and the first line of its output."""
-    channel = await node.open(_start_script(node.host.python))
+    channel = await node.open(_start_script(node.host))
     try:
         async with asyncio.timeout(timeout):
             return channel, await channel.readline()
@@ -67,20 +70,22 @@ async def _begin(node: Node, timeout: float) -> tuple[Channel, bytes]:
         raise
 
 
-def _start_script(python: str) -> str:
+def _start_script(host: Host) -> str:
     """Return a script that runs the agent if its folder and all parent folders can be trusted."""
     package = node_package().name
+    agent = home_path(f"{host.state_folder}/{_FOLDER}/{package}")
     return (
-        f"{_trust(python, 'check', package)}; c=$?; [ $c != {trust.ABSENT} ] || echo absent; "
-        f'[ $c = 0 ] || exit $c; exec {home_path(python)} {_FLAGS} "$HOME/{_FOLDER}/{package}" serve'
+        f"{_trust(host, 'check', package)}; c=$?; [ $c != {trust.ABSENT} ] || echo absent; "
+        f"[ $c = 0 ] || exit $c; exec {home_path(host.python)} {_FLAGS} {agent} serve"
     )
 
 
 async def _upload(node: Node, timeout: float) -> None:
     package, python = node_package(), node.host.python
+    folder = f"{node.host.state_folder}/{_FOLDER}"
     script = (
-        f"{_trust(python, 'make', package.name)} || exit; "
-        f'umask 077; d="$HOME/{_FOLDER}"; t="$d/{package.name}.{secrets.token_hex(8)}.tmp"; '
+        f"{_trust(node.host, 'make', package.name)} || exit; "
+        f'umask 077; d={home_path(folder)}; t="$d/{package.name}.{secrets.token_hex(8)}.tmp"; '
         f'cat > "$t" && mv -f "$t" "$d/{package.name}" || exit 1; '
         # Compiled, it starts in half the time. If compiling fails, `serve` reports the reason.
         f'{home_path(python)} {_FLAGS} "$d/{package.name}" compile 2>/dev/null || true'
@@ -90,15 +95,17 @@ async def _upload(node: Node, timeout: float) -> None:
     if done.exit_code != 0:
         raise NodeError(
             node.name,
-            f"orch's agent cannot be written to ~/{_FOLDER}: {tail(done.stderr)}",
-            remedy="orch needs a home directory that can be written, with a little room",
+            f"orch's agent cannot be written to {printable(folder, 400)}: {tail(done.stderr)}",
+            remedy=f"make room there, or name another folder as `state:` of {node.name} in the inventory, "
+            f"such as /var/tmp/orch-{node.host.user or 'me'}",
         )
 
 
-def _trust(python: str, verb: str, package: str) -> str:
+def _trust(host: Host, verb: str, package: str) -> str:
     """Return the command that checks the agent's folder before anything in it is run."""
-    words = ["-c", _judge(), verb, _FOLDER, _TOP, package]
-    return f"{home_path(python)} {_FLAGS} {command_line(words)}"
+    state = host.state_folder.removeprefix("~/")
+    words = ["-c", _judge(), verb, f"{state}/{_FOLDER}", state, package]
+    return f"{home_path(host.python)} {_FLAGS} {command_line(words)}"
 
 
 @functools.cache

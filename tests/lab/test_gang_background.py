@@ -113,7 +113,7 @@ def _others(lab3: Lab) -> Iterator[None]:
 
 
 def inherited(pid: int) -> list[str]:
-    """Return what a process has open of its terminal and, as its standard streams, of the caller's pipes."""
+    """Return what a process has of its terminal and, as its standard streams, of the caller's pipes."""
     found = []
     for path in Path(f"/proc/{pid}/fd").iterdir():
         kinds = ("/dev/pts", "/dev/tty", *(("pipe:",) if path.name in "012" else ()))

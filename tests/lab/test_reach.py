@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from labkit.lab import Lab
 
-from .orch import ORCH, agents, launch, orch, processes_of_runs, wait_until, write
+from .orch import (
+    ORCH,
+    agents,
+    detached,
+    launch,
+    orch,
+    processes_of_runs,
+    wait_for_end,
+    wait_until,
+    write,
+)
 
 pytestmark = pytest.mark.lab
 
@@ -60,51 +71,52 @@ def test_launch_to_a_port_without_sshd_is_refused_at_once(
     assert "198.18.0.11 port 2222 refuses connections" in done.stderr
 
 
-def home_with(lab: Lab, folder: Path, known_hosts: str) -> dict[str, str]:
-    """Return the environment of a controller with other known host keys."""
-    home = folder / "home"
-    (home / ".ssh").mkdir(parents=True, mode=0o700)
-    shutil.copy(lab.home / ".ssh/id_ed25519", home / ".ssh/id_ed25519")
-    (home / ".ssh/known_hosts").write_text(known_hosts)
-    return {"HOME": str(home)}
+@pytest.fixture
+def known_hosts(lab3: Lab) -> Iterator[Path]:
+    """The known host keys of the controller's user, which are restored."""
+    file = lab3.home / ".ssh/known_hosts"
+    before = file.read_text()
+    yield file
+    file.write_text(before)
 
 
 def test_unknown_host_key_is_refused_unless_accepted(
-    lab3: Lab, tmp_path: Path, script: Path
+    lab3: Lab, known_hosts: Path, script: Path
 ) -> None:
-    env = home_with(lab3, tmp_path, "")
-    done = launch(lab3, "--launcher", "direct", script, env=env)
+    known_hosts.write_text("")
+    done = launch(lab3, "--launcher", "direct", script)
     assert done.returncode == 125
     assert done.stderr.count("SHA256:") == 3
     assert "--accept-new" in done.stderr
-    assert launch(lab3, "--launcher", "direct", "--accept-new", script, env=env).returncode == 0
-    assert launch(lab3, "--launcher", "direct", script, env=env).returncode == 0
+    assert launch(lab3, "--launcher", "direct", "--accept-new", script).returncode == 0
+    assert launch(lab3, "--launcher", "direct", script).returncode == 0
 
 
 def test_unknown_host_keys_are_trusted_if_ssh_config_says_so_on_the_screen(
-    lab3: Lab, tmp_path: Path
+    lab3: Lab, known_hosts: Path
 ) -> None:
-    env = home_with(lab3, tmp_path, "")
-    config = Path(env["HOME"], ".ssh/config")
+    known_hosts.write_text("")
+    config = lab3.home / ".ssh/config"
     config.write_text("Host *\n  StrictHostKeyChecking accept-new # as our cloud does\n")
     words = [*ORCH, "exec", "-i", str(lab3.inventory), "--", "hostname"]
-    done = lab3.run(words, env=env)
+    done = lab3.run(words)
     assert done.returncode == 0, done.stderr
     assert done.stderr.count(f"{config}:2: unknown host keys are trusted") == 1
-    again = lab3.run(words, env=env)
+    again = lab3.run(words)
+    config.unlink()
     assert (again.returncode, again.stderr) == (0, "")
 
 
 def test_changed_host_key_is_refused_with_any_option(
-    lab3: Lab, tmp_path: Path, script: Path
+    lab3: Lab, known_hosts: Path, script: Path
 ) -> None:
-    lines = (lab3.home / ".ssh/known_hosts").read_text().splitlines()
+    lines = known_hosts.read_text().splitlines()
     keys = [line.split()[1:3] for line in lines]
     swapped = [
         " ".join([line.split()[0], *key]) for line, key in zip(lines, keys[::-1], strict=True)
     ]
-    env = home_with(lab3, tmp_path, "\n".join(swapped) + "\n")
-    done = launch(lab3, "--launcher", "direct", "--accept-new", script, env=env)
+    known_hosts.write_text("\n".join(swapped) + "\n")
+    done = launch(lab3, "--launcher", "direct", "--accept-new", script)
     assert done.returncode == 125
     assert done.stderr.count("SHA256:") >= 4  # both fingerprints, of at least two nodes
     assert "ssh-keygen" in done.stderr
@@ -147,6 +159,48 @@ def test_working_folder_that_cannot_be_written_is_named(
     assert done.returncode == 125
     assert "node2: the working folder /usr/lib/none cannot be used" in done.stderr
     assert "Read-only file system" in done.stderr
+
+
+def test_home_that_cannot_be_written_is_named_and_another_folder_serves(
+    lab3: Lab, tmp_path: Path, script: Path
+) -> None:
+    done = lab3.run(["mount", "-o", "remount,bind,ro", "/root"], node="node1")
+    assert done.returncode == 0, done.stderr
+    try:
+        shutil.rmtree(lab3.files("node1") / "home/.local", ignore_errors=True)
+        more = "workdir: /tmp/work/job"
+        done = launch(
+            lab3, "--launcher", "direct", script, inventory=with_key(lab3, tmp_path, "node1", more)
+        )
+        assert done.returncode == 125
+        assert "node1: orch's agent cannot be written to ~/.local/state/orch/node" in done.stderr
+        assert "Read-only file system" in done.stderr
+        found = re.search(r"such as (/var/tmp/\S+)", " ".join(done.stderr.split()))
+        assert found, done.stderr
+        inventory = with_key(lab3, tmp_path, "node1", f"{more}, state: {found[1]}")
+        done = launch(lab3, "--launcher", "direct", script, inventory=inventory)
+        assert done.returncode == 0, done.stderr
+        assert len(done.stdout.splitlines()) == 3
+        theirs = lab3.files("node1") / "var-tmp" / Path(found[1]).name
+        assert theirs.stat().st_mode & 0o777 == 0o700
+        assert [path.name for path in theirs.glob("runs/*/node1/attempt-0/rank-1.out")]
+        run = detached(lab3, "--launcher", "direct", script, inventory=inventory)
+        assert wait_for_end(lab3, run)["exit_code"] == 0
+    finally:
+        lab3.run(["mount", "-o", "remount,bind,rw", "/root"], node="node1")
+
+
+def test_folder_of_another_user_for_the_agent_is_refused(
+    lab3: Lab, tmp_path: Path, script: Path
+) -> None:
+    lab3.run(["install", "-d", "-o", "65534", "/tmp/theirs"], node="node1")
+    lab3.run(["ln", "-s", "/tmp/theirs", "/tmp/link"], node="node1")
+    for place in ("/tmp/theirs", "/tmp/theirs/orch", "/tmp/link"):
+        inventory = with_key(lab3, tmp_path, "node1", f"state: {place}")
+        done = launch(lab3, "--launcher", "direct", script, inventory=inventory)
+        assert done.returncode == 125
+        assert "node1: orch's agent is not started: /tmp/theirs belongs to nobody" in done.stderr
+    assert list((lab3.files("node1") / "tmp/theirs").iterdir()) == []
 
 
 def test_full_disk_is_named(lab3: Lab, tmp_path: Path, script: Path) -> None:

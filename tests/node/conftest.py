@@ -25,7 +25,9 @@ class AgentProcess:
     def __init__(self, home: Path, python: str = sys.executable) -> None:
         self.home = home
         self.run = f"test-{secrets.token_hex(4)}"
-        app = home / node_package().name
+        app = home / ".local/state/orch/node" / node_package().name
+        for folder in [*app.parents][3::-1]:
+            folder.mkdir(mode=0o700, exist_ok=True)
         app.write_bytes(node_package().data)
         self.process = subprocess.Popen(
             [python, "-IS", str(app), "serve"],

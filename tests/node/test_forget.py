@@ -127,7 +127,7 @@ def test_forget_of_trials_without_node_is_refused(agent: AgentProcess) -> None:
 
 
 def test_forget_removes_unused_packages(agent: AgentProcess) -> None:
-    (own,) = agent.home.glob("node-*.pyz")
+    (own,) = agent.home.rglob("node-*.pyz")
     old = [
         "node-0000000000000000.pyz",
         "node-0000000000000000.cpython-38.pyz",
@@ -135,12 +135,12 @@ def test_forget_removes_unused_packages(agent: AgentProcess) -> None:
     ]
     kept = ["node-2222222222222222.pyz", "notes.pyz", "node-3333333333333333.txt"]
     for name in old + kept:
-        (agent.home / name).write_bytes(bytes(5000))
-    for path in agent.home.iterdir():
+        (own.parent / name).write_bytes(bytes(5000))
+    for path in own.parent.iterdir():
         os.utime(path, (time.time() - 8 * DAY,) * 2)
-    os.utime(agent.home / kept[0])  # by a supervisor on a node that shares the home
+    os.utime(own.parent / kept[0])  # by a supervisor on a node that shares the home
     answer = forget(agent, node="node0", trials_older=DAY)
-    left = {path.name for path in agent.home.iterdir() if path.is_file()}
+    left = {path.name for path in own.parent.iterdir() if path.is_file()}
     assert left == {own.name, *kept}
     assert answer["bytes"] >= 15_000
 
@@ -160,7 +160,7 @@ def test_package_of_live_process_is_kept(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_supervisor_marks_its_package_as_used(agent: AgentProcess) -> None:
-    (own,) = agent.home.glob("node-*.pyz")
+    (own,) = agent.home.rglob("node-*.pyz")
     os.utime(own, (0, 0))
     agent.start(["true"])
     agent.follow()

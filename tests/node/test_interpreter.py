@@ -282,7 +282,7 @@ def test_agent_runs_look_from_source_and_compiled_package(agent: AgentProcess) -
             "names": ["os", "far_away"], "folder": "/", "workdir": "/", "environment": {}, "unset": [],
         }
     }  # fmt: skip
-    (app,) = agent.home.glob("node-*.pyz")
+    (app,) = agent.home.rglob("node-*.pyz")
     subprocess.run([sys.executable, "-IS", str(app), "compile"], check=True, timeout=60)
     compiled = AgentProcess(agent.home)
     for each in (agent, compiled):

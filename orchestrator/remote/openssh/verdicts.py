@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import errno
+import os
 import re
 import socket
 from dataclasses import dataclass, replace
 
 from orchestrator.errors import Unreachable
 from orchestrator.remote.ssh.config import Target
+from orchestrator.remote.ssh.home import with_tilde
 from orchestrator.remote.ssh.verdicts import Verdicts
 from orchestrator.util.quoting import line_to_paste
 from orchestrator.util.text import printable
@@ -36,6 +38,8 @@ BY_A_PERSON = ("keyboard-interactive", "password")
 """Methods by which only a person can log in."""
 # Of a token: ssh does not ask for it with BatchMode.
 _PIN = re.compile(r"^(?:pin required|need pin entry)", re.MULTILINE)
+_MISSING = {os.strerror(errno.ENOENT): "missing"}
+_NO_KEY = re.compile(r"^no such identity: (.+): (.+)$", re.MULTILINE)
 _MAX_MESSAGES = 3
 
 
@@ -135,6 +139,10 @@ class Failure:
             verdict = verdicts.more_wanted(tried, methods)
         else:
             message = f"{target.endpoint} does not let {printable(target.user)} in (tried {tried})"
+            message += "".join(
+                f"; {with_tilde(path)} is left out: {_MISSING.get(why, printable(why))}"
+                for path, why in _NO_KEY.findall(self.log)
+            )
             message += f"; it would accept {' or '.join(methods)}" if methods else ""
             copy_id = target.command(program="ssh-copy-id")
             remedy = f"{copy_id}, or set user and identity_file"

@@ -6,6 +6,8 @@ import os
 import pwd
 from pathlib import Path
 
+from orchestrator.util.text import printable
+
 
 def ssh_home() -> Path:
     """Return the folder whose .ssh ssh reads, and that `~` and %d stand for in ssh_config."""
@@ -20,6 +22,12 @@ def tilde(path: str) -> str:
     if path == "~" or path.startswith("~/"):
         return f"{ssh_home()}{path[1:]}"
     return os.path.expanduser(path)  # noqa: PTH111 - Path.expanduser raises for an unknown user
+
+
+def with_tilde(path: str) -> str:
+    """Return `path` for a message, with `~` for the home folder."""
+    home = f"{ssh_home()}/"
+    return printable(f"~/{path.removeprefix(home)}" if path.startswith(home) else path)
 
 
 def unread_folder() -> Path | None:

@@ -17,7 +17,7 @@ from pathlib import Path
 import asyncssh
 
 from orchestrator.remote.ssh.config import Target
-from orchestrator.remote.ssh.home import ssh_home
+from orchestrator.remote.ssh.home import ssh_home, with_tilde
 from orchestrator.util.bounded_read import Unreadable, read_bounded
 from orchestrator.util.text import printable
 
@@ -46,9 +46,7 @@ class KeyFile:
     @property
     def shown(self) -> str:
         """The path for a message, with `~` for the home folder."""
-        home = f"{ssh_home()}/"
-        path = f"~/{self.path.removeprefix(home)}" if self.path.startswith(home) else self.path
-        return printable(path)
+        return with_tilde(self.path)
 
 
 @dataclass(frozen=True)
