@@ -69,7 +69,8 @@ def site(lab3: Lab, tmp_path: Path, sockets: Path) -> Site:
 
 def site_of(lab: Lab, folder: Path, sockets: Path) -> Site:
     inventory = folder / "hosts.yaml"
-    inventory.write_text("transport: openssh\n" + lab.inventory.read_text())
+    text = lab.inventory.read_text()
+    inventory.write_text("transport: openssh\n" + text[text.index("defaults:") :])
     return Site(lab, inventory, sockets)
 
 
