@@ -48,7 +48,7 @@ def with_settings(verdict: Unreachable, target: Target) -> Unreachable:
     """Return `verdict` with what may be the reason: settings of ssh_config that were not followed, and a
     folder .ssh that is not read."""
     message, unread = verdict.message, unread_folder()
-    if unread is not None and verdict.cause in ("authentication", "host-key-unknown"):
+    if unread is not None:
         used, other = (printable(str(path), 400) for path in (ssh_home() / ".ssh", unread))
         message += f"; ssh and orch read {used}, not {other}"
     ignored = ", ".join(target.without_effect)

@@ -295,3 +295,14 @@ async def test_server_that_the_test_trusts_is_not_trusted_by_default(
     assert key.get_fingerprint() in result.message
     assert "--accept-new" in result.remedy
     assert not (home / ".ssh" / "known_hosts").exists()
+
+
+async def test_folder_in_home_that_ssh_does_not_read_is_named_beside_a_failure(
+    home: Path, make_host: Callable[..., Host], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = tmp_path / "other"
+    (other / ".ssh").mkdir(parents=True)
+    monkeypatch.setenv("HOME", str(other))
+    (result,) = await connect_all([make_host(port=1)])
+    assert isinstance(result, Unreachable)
+    assert f"ssh and orch read {home}/.ssh, not {other}/.ssh" in result.message
