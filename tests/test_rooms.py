@@ -127,10 +127,11 @@ def test_only_provision_imports_fabric() -> None:
 def test_only_transports_import_the_ssh_transport() -> None:
     """All other code takes a Transport.
 
-    The embedded cluster uses SSH on the loopback interface, OpenSSH's client the same configuration. How a
-    script gets through a login shell is not of one transport only.
+    The embedded cluster uses SSH on the loopback interface, OpenSSH's client the same configuration, and
+    Slurm's programs may run on a login host. How a script gets through a login shell is not of one
+    transport only.
     """
-    transports = ("ssh", "embedded", "openssh")
+    transports = ("ssh", "embedded", "openssh", "slurm")
     allowed = "orchestrator.remote.ssh.script"
     for source in sources():
         module = module_of(source)

@@ -67,8 +67,8 @@ async def alaunch(
 ) -> AsyncRun:
     """Like `launch`, for asynchronous code; callbacks are called in the event loop.
 
-    If cancelled before the job has started, nothing runs; after that, the run continues on its nodes, and
-    the next command or call that reads it starts a background controller.
+    If cancelled before the job has started, nothing runs, and Slurm gets its nodes back; after that, the
+    run continues on its nodes, and the next command or call that reads it starts a background controller.
     """
     emit = _listener(on_event, on_line) or ignore
     return AsyncRun(await _launch(script, arguments, options, emit, Interrupts()))

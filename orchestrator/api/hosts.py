@@ -47,7 +47,7 @@ class HostOptions(TypedDict, total=False):
     exclude: str | None
     accept_new: bool
     connect_timeout: Time
-    transport: HowToReach | None
+    transport: HowToReach | Transport | None
 
 
 @asynccontextmanager
@@ -60,16 +60,19 @@ async def open_hosts(
 ) -> AsyncIterator[tuple[Inventory, Transport]]:
     """Yield the hosts that the options select, and a transport to them, open within the context.
 
-    `include` selects hosts and GPUs as --include does. A transport in the options is used instead of the
-    inventory's. `local_name` is the parent of the working folders of embedded nodes. Raises UsageError, and
-    LaunchError if other users may write to the folders of embedded nodes.
+    `include` selects hosts and GPUs as --include does. A transport in the options, or the name of one, is
+    used instead of the inventory's. `local_name` is the parent of the working folders of embedded nodes.
+    Raises UsageError, and LaunchError if other users may write to the folders of embedded nodes.
     """
     hosts, given = options.get("hosts"), options.get("transport")
     nodes, exclude = options.get("nodes"), options.get("exclude")
     local = number("--local", options.get("local"), 1, 64)
     if local is None:
         inventory = read_hosts(hosts, note)
-        transport = _transport(_choose(given, inventory), inventory.source, options)
+        if isinstance(given, Transport):
+            transport = given
+        else:
+            transport = _transport(_choose(given, inventory), inventory.source, options)
         for host in (*inventory.hosts, *inventory.spares):
             mask_in_logs(host.env)
         resume_gc()

@@ -62,6 +62,7 @@ class LaunchOptions(JobOptions, total=False):
     restarts: int | None
     elastic: str | None
     slurm: str | None
+    slurm_login: str | None
     fetch: Sequence[str]
 
 

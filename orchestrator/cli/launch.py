@@ -51,6 +51,7 @@ def launch(
       orch launch --local 2 --nproc 2 train.py
       orch launch --fetch 'checkpoints/' --fetch '*.csv' train.py
       orch launch --slurm '--partition gpu --nodes 4 --time 2:00:00' train.py
+      orch launch --slurm '--nodes 4' --slurm-login me@login.example.org train.py
       orch launch --dry-run train.py
       RUN=$(orch launch --detach train.py) && orch logs -f "$RUN"
 

@@ -57,6 +57,13 @@ class LaunchOptions:
             help="Ask Slurm for the nodes, with these options of sbatch; wait in its queue.",
         ),
     ] = None
+    slurm_login: Annotated[
+        str | None,
+        _start(
+            metavar="HOST",
+            help="With --slurm: reach Slurm and its nodes through this login host, over SSH.",
+        ),
+    ] = None
     detach: Annotated[
         bool, _start("--detach", "-d", help="Return once the job runs; print the run's name.")
     ] = False

@@ -30,6 +30,7 @@ __all__ = [
     "NodesTaken",
     "OnResult",
     "Screen",
+    "SharedNode",
     "ShellError",
     "TerminalChannel",
     "TerminalNode",
@@ -155,6 +156,17 @@ class TerminalNode(Protocol):
         """Start `script` (POSIX sh), or the login shell; with a pseudo-terminal like `screen` unless None.
 
         Raises ConnectionLost and NodeError as `Node.open` does.
+        """
+
+
+@runtime_checkable
+class SharedNode(Protocol):
+    """A `Node` whose connection other nodes may use, too."""
+
+    def share(self, host: Host) -> Node:
+        """Return the node `host`, whose sessions go over the same connection.
+
+        Closing either leaves the connection open for the other; channels are closed by who opened them.
         """
 
 

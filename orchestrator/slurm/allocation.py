@@ -8,15 +8,15 @@ connection and every run of orch is a step.
 from __future__ import annotations
 
 import asyncio
-import os
 import shlex
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
-from orchestrator.errors import LaunchError, UsageError
-from orchestrator.slurm.commands import ask_async
-from orchestrator.slurm.job import SlurmJob, checked_id, end_of, parse_job
+from orchestrator.errors import ConnectionLost, LaunchError, UsageError
+from orchestrator.slurm.commands import Commands
+from orchestrator.slurm.job import SlurmJob, UnknownJob, checked_id, end_of, show_job
+from orchestrator.slurm.waiting import meaning_of, why_never
 from orchestrator.util.text import printable
 
 IDLE_TIMEOUT = 120  # seconds without a step after which the job ends by itself
@@ -26,19 +26,10 @@ _SOON, _QUICK_INTERVAL, _SLOW_INTERVAL = (
     1.0,
     10.0,
 )  # seconds between questions, at first and later
+_ANSWER_TIMEOUT = 600.0  # seconds without an answer of Slurm after which the wait for nodes ends
+_CONFIRMATIONS = 3  # answers in a row that name a reason for which the job never starts
 # Options of sbatch that would make something else than one job that starts as soon as it can.
 _REFUSED = ("--array", "--parsable", "--requeue", "--test-only", "--wait", "--wrap")
-_KEPT = ("SLURM_CONF", "SLURM_CLUSTERS")
-_MEANINGS = {
-    "BeginTime": "its begin time has not come",
-    "Dependency": "it depends on another job",
-    "JobHeldAdmin": "held by an administrator",
-    "JobHeldUser": "held: scontrol release lets it go",
-    "PartitionNodeLimit": "the partition does not allow that many nodes: it will not start",
-    "PartitionTimeLimit": "the partition does not allow that long: it will not start",
-    "Priority": "jobs of higher priority are before it",
-    "Resources": "waiting for nodes to become free",
-}
 
 Tell = Callable[[str], None]
 
@@ -52,10 +43,15 @@ def read_options(text: str) -> list[str]:
         words = shlex.split(text)
     except ValueError as error:
         raise UsageError(f"--slurm: {str(error).lower()} in {text!r:.200}") from None
+    if ":" in words:
+        raise UsageError(
+            "--slurm: a heterogeneous job (':' between its parts) is not possible",
+            remedy="ask for one kind of nodes; every node of a launch runs the same script",
+        )
     for word in words:
         name = word.partition("=")[0]
         is_long = len(name) > 3 and any(refused.startswith(name) for refused in _REFUSED)
-        if is_long or word.startswith(("-a", "-W")) or word == ":":
+        if is_long or word.startswith(("-a", "-W")):
             raise UsageError(
                 f"--slurm: {name} is not possible here",
                 remedy="a launch is one job, which starts as soon as it can; "
@@ -64,32 +60,36 @@ def read_options(text: str) -> list[str]:
     return words
 
 
-async def allocate(words: Sequence[str], name: str, tell: Tell) -> str:
-    """Submit a job with these options of sbatch, wait until it has its nodes, and return its id.
+async def allocate(commands: Commands, words: Sequence[str], name: str, tell: Tell) -> SlurmJob:
+    """Submit a job with these options of sbatch, wait until it has its nodes, and return it.
 
-    `tell` gets a sentence when the job is queued, whenever its place changes, and when it starts. Raises
-    LaunchError if Slurm refuses it, or it ends before it starts. If cancelled, it cancels the job.
+    `tell` gets a sentence when the job is queued, whenever its place or the reason changes, and if Slurm
+    does not answer. Raises LaunchError if Slurm refuses it, if it can never start, and if it ends before.
+    If cancelled, it cancels the job.
     """
-    submitting = asyncio.create_task(_submit(words, name))
+    submitting = asyncio.create_task(_submit(commands, words, name))
     try:
         job = await asyncio.shield(submitting)
     except asyncio.CancelledError:
         with suppress(LaunchError):
-            await release(await submitting)
+            await release(commands, await submitting)
         raise
     try:
-        await _wait(job, tell)
+        return await _wait(commands, job, tell)
     except BaseException:
         with suppress(LaunchError):
-            await release(job)
+            await release(commands, job)
         raise
-    return job
 
 
-async def release(job: str) -> None:
+async def release(commands: Commands, job: str) -> None:
     """Cancel the job, unless it has ended. Raises LaunchError if that is not possible."""
+    argv = ("scancel", "--quiet", job)
     try:
-        await ask_async("scancel", "--quiet", job)
+        try:
+            await commands.ask(*argv)
+        except ConnectionLost:  # to a login host: the next question makes another
+            await commands.ask(*argv)
     except LaunchError as error:
         raise LaunchError(
             f"Slurm job {job} was not cancelled ({error.message}); it ends by itself within minutes",
@@ -97,26 +97,23 @@ async def release(job: str) -> None:
         ) from error
 
 
-async def _submit(words: Sequence[str], name: str) -> str:
+async def _submit(commands: Commands, words: Sequence[str], name: str) -> str:
     own = (
         f"--job-name=orch-{name}", "--output=/dev/null", "--export=PATH,HOME,SLURM_CONF", "--no-requeue",
     )  # fmt: skip
     wrap = f"--wrap={_holding_script(IDLE_TIMEOUT / _CHECKS)}"
-    argv = ("sbatch", "--parsable", *own, *words, wrap)
-    printed = await ask_async(*argv, environment=_environment(os.environ))
+    try:
+        printed = await commands.ask("sbatch", "--parsable", *own, *words, wrap)
+    except ConnectionLost as error:
+        raise LaunchError(
+            f"{error.message} while sbatch ran there; a job that it has submitted ends by itself within "
+            "minutes of its start",
+            remedy="squeue --me lists your jobs",
+        ) from error
     try:
         return checked_id(printed.strip().partition(";")[0])  # ID;CLUSTER
     except ValueError as error:
         raise LaunchError(f"sbatch: {error}") from None
-
-
-def _environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return `environment` without what a surrounding job says of itself."""
-    return {
-        name: value
-        for name, value in environment.items()
-        if name in _KEPT or not name.startswith("SLURM_")
-    }
 
 
 def _holding_script(interval: float) -> str:
@@ -132,44 +129,70 @@ while [ $idle -lt {_CHECKS} ]; do
 done"""
 
 
-async def _wait(job: str, tell: Tell) -> None:
-    """Wait until the job runs. Raises LaunchError if it ends before."""
-    began, said = time.monotonic(), ""
+async def _wait(commands: Commands, job: str, tell: Tell) -> SlurmJob:
+    """Return the job once it runs. Raises LaunchError if it ends before, or can never start."""
+    began = answered = time.monotonic()
+    said, hopeless = "", 0
     while True:
-        found = parse_job(job, await ask_async("scontrol", "show", "job", "--details", job))
-        if found.state == "RUNNING":
-            return
-        if (end := end_of(found)) is not None:
-            raise LaunchError(
-                f"{end.text} before the launch", remedy=f"scontrol show job {job} shows more"
-            )
-        text = await _describe(found)
+        try:
+            found = await show_job(commands, job)
+        except UnknownJob:
+            raise
+        except LaunchError as error:
+            if time.monotonic() - answered > _ANSWER_TIMEOUT:
+                raise
+            text = f"Slurm job {job}: no answer ({error.message}); asking again"
+        else:
+            answered = time.monotonic()
+            if found.state == "RUNNING":
+                return found
+            _raise_if_ended(found)
+            hopeless = hopeless + 1 if why_never(found.reason, job, found.partition) else 0
+            if hopeless == _CONFIRMATIONS:
+                raise _never(found)
+            text = await _describe(commands, found)
         if text != said:
             tell(text)
             said = text
-        is_soon = time.monotonic() - began < _SOON
+        is_soon = hopeless or time.monotonic() - began < _SOON
         await asyncio.sleep(_QUICK_INTERVAL if is_soon else _SLOW_INTERVAL)
 
 
-async def _describe(job: SlurmJob) -> str:
+def _raise_if_ended(job: SlurmJob) -> None:
+    if (end := end_of(job)) is not None:
+        raise LaunchError(
+            f"{end.text} before the launch", remedy=f"scontrol show job {job.id} shows more"
+        )
+
+
+def _never(job: SlurmJob) -> LaunchError:
+    """Return the error for a job whose reason to wait does not pass by itself."""
+    meaning, remedy = why_never(job.reason, job.id, job.partition) or ("", "")
+    return LaunchError(
+        f"Slurm job {job.id} would never start, and was cancelled: {job.reason} ({meaning})",
+        remedy=remedy,
+    )
+
+
+async def _describe(commands: Commands, job: SlurmJob) -> str:
     """Return where a waiting job stands, and why."""
     if job.state != "PENDING":
         return f"Slurm job {job.id}: its nodes are made ready ({job.state})"
     parts = [f"Slurm job {job.id} is queued"]
-    if place := await _place(job):
+    if place := await _place(commands, job):
         parts.append(place)
     if job.reason:
-        known = _MEANINGS.get(job.reason.partition(",")[0])
+        known = meaning_of(job.reason, job.id, job.partition)
         parts.append(f"{job.reason} ({known})" if known else job.reason)
     if job.starts:
         parts.append(f"expected to start at {job.starts.replace('T', ' ')}")
     return ", ".join(parts)
 
 
-async def _place(job: SlurmJob) -> str:
+async def _place(commands: Commands, job: SlurmJob) -> str:
     """Return the place of a job among those that wait in its partition; empty if that is unknown."""
     try:
-        printed = await ask_async(
+        printed = await commands.ask(
             "squeue", "--noheader", "--states=PENDING", "--sort=-p,i", "--format=%i",
             f"--partition={job.partition}",
         )  # fmt: skip

@@ -5,23 +5,66 @@ from __future__ import annotations
 import asyncio
 import os
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from typing import Protocol
 
 from orchestrator.errors import LaunchError
+from orchestrator.slurm.environment import command_environment
 from orchestrator.util.text import printable
 
-_TIMEOUT = 20.0  # seconds: the programs wait 10 for a busy slurmctld
+TIMEOUT = 20.0  # seconds: the programs wait 10 for a busy slurmctld
+
+
+class Commands(Protocol):
+    """Slurm's programs, on the machine where they run."""
+
+    async def ask(self, *argv: str) -> str:
+        """Return the output of one of Slurm's programs.
+
+        Raises LaunchError, with its own words, if it fails, is not there, or does not answer in time.
+        """
+
+    def not_installed(self, program: str) -> LaunchError:
+        """Return the error for a machine without that program."""
+
+
+class LocalCommands:
+    """Slurm's programs on this machine."""
+
+    async def ask(self, *argv: str) -> str:
+        """Return the output; a cancelled question is killed. Raises LaunchError."""
+        pipe = asyncio.subprocess.PIPE
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *argv, stdin=asyncio.subprocess.DEVNULL, stdout=pipe, stderr=pipe,
+                env=command_environment(os.environ), start_new_session=True,
+            )  # fmt: skip
+        except FileNotFoundError:
+            raise not_installed(argv[0]) from None
+        except OSError as error:
+            raise LaunchError(f"{argv[0]} cannot be started: {error.strerror}") from None
+        try:
+            async with asyncio.timeout(TIMEOUT):
+                out, err = await process.communicate()
+        except TimeoutError:
+            raise _silent(argv[0]) from None
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+        return answer(argv, process.returncode or 0, out, err)
+
+    def not_installed(self, program: str) -> LaunchError:
+        return not_installed(program)
 
 
 def ask(*argv: str) -> str:
-    """Return the output of one of Slurm's programs.
-
-    Raises LaunchError, with its own words, if it fails, is not there, or does not answer within 20 s.
-    """
+    """Return what `LocalCommands.ask` does, where nothing can be awaited. Raises LaunchError."""
     try:
         done = subprocess.run(
-            argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=_TIMEOUT, check=False
-        )
+            argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=TIMEOUT, check=False,
+            env=command_environment(os.environ),
+        )  # fmt: skip
     except FileNotFoundError:
         raise not_installed(argv[0]) from None
     except OSError as error:
@@ -29,30 +72,6 @@ def ask(*argv: str) -> str:
     except subprocess.TimeoutExpired:
         raise _silent(argv[0]) from None
     return answer(argv, done.returncode, done.stdout, done.stderr)
-
-
-async def ask_async(*argv: str, environment: Mapping[str, str] | None = None) -> str:
-    """Like `ask`, without blocking; `environment` replaces that of orch. A cancelled question is killed."""
-    pipe = asyncio.subprocess.PIPE
-    try:
-        process = await asyncio.create_subprocess_exec(
-            *argv, stdin=asyncio.subprocess.DEVNULL, stdout=pipe, stderr=pipe, env=environment,
-            start_new_session=True,
-        )  # fmt: skip
-    except FileNotFoundError:
-        raise not_installed(argv[0]) from None
-    except OSError as error:
-        raise LaunchError(f"{argv[0]} cannot be started: {error.strerror}") from None
-    try:
-        async with asyncio.timeout(_TIMEOUT):
-            out, err = await process.communicate()
-    except TimeoutError:
-        raise _silent(argv[0]) from None
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    return answer(argv, process.returncode or 0, out, err)
 
 
 def answer(argv: Sequence[str], code: int, out: bytes, err: bytes) -> str:
@@ -65,7 +84,7 @@ def answer(argv: Sequence[str], code: int, out: bytes, err: bytes) -> str:
 
 def _silent(program: str) -> LaunchError:
     return LaunchError(
-        f"{program} did not answer within {_TIMEOUT:g} s",
+        f"{program} did not answer within {TIMEOUT:g} s",
         remedy="scontrol ping shows whether slurmctld answers",
     )
 
@@ -74,7 +93,8 @@ def not_installed(program: str) -> LaunchError:
     """Return the error for a machine without Slurm's programs."""
     return LaunchError(
         f"there is no {program} on this machine",
-        remedy="run this command on a login node of the cluster, or in a job",
+        remedy="run this command on a login node of the cluster, or in a job; or name a login node with "
+        "--slurm-login",
     )
 
 

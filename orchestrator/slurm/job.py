@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from orchestrator.errors import LaunchError
-from orchestrator.slurm.commands import ask
+from orchestrator.slurm.commands import Commands
 from orchestrator.util.text import printable
 
 _ID = re.compile(r"[0-9]{1,10}([+_][0-9]{1,10})?")
@@ -66,22 +66,23 @@ def end_of(job: SlurmJob) -> JobEnd | None:
     return JobEnd("ended", f"{who} ended ({word.strip()})", is_over)
 
 
-def find_loss(job: str) -> JobEnd | None:
+class UnknownJob(LaunchError):
+    """Slurm does not know the job, or has forgotten it."""
+
+
+async def find_loss(commands: Commands, job: str) -> JobEnd | None:
     """Ask Slurm why a job has lost the nodes that it had; None if it has them.
 
     Raises LaunchError if Slurm does not answer.
     """
     try:
-        found = show_job(job)
-        if (
-            found.state in _WAITING
-        ):  # after a failure of a node, or a preemption; its nodes may be others
-            return JobEnd("ended", f"Slurm job {job} was put back into the queue")
-        return end_of(found)
-    except LaunchError as error:
-        if _UNKNOWN not in error.message:
-            raise
+        found = await show_job(commands, job)
+    except UnknownJob:
         return JobEnd("ended", f"Slurm job {job} ended, and Slurm has forgotten it")
+    if found.state not in _WAITING:
+        return end_of(found)
+    # After a failure of a node, or a preemption; its nodes may be others.
+    return JobEnd("ended", f"Slurm job {job} was put back into the queue")
 
 
 def checked_id(job: str) -> str:
@@ -91,14 +92,25 @@ def checked_id(job: str) -> str:
     return job
 
 
-def show_job(job: str) -> SlurmJob:
-    """Return what Slurm knows of a job. Raises LaunchError if it does not know it, or does not answer."""
-    return parse_job(job, ask("scontrol", "show", "job", "--details", job))
+def job_words(job: str) -> tuple[str, ...]:
+    """Return the program whose output `parse_job` reads, with its arguments."""
+    return ("scontrol", "show", "job", "--details", job)
 
 
-def host_names(nodes: str) -> list[str]:
-    """Return the names of a host list, in Slurm's order. Raises LaunchError."""
-    return ask("scontrol", "show", "hostnames", nodes).split()
+async def show_job(commands: Commands, job: str) -> SlurmJob:
+    """Return what Slurm knows of a job. Raises UnknownJob, and LaunchError if it does not answer."""
+    try:
+        printed = await commands.ask(*job_words(job))
+    except LaunchError as error:
+        if _UNKNOWN not in error.message:
+            raise
+        raise UnknownJob(error.message) from error
+    return parse_job(job, printed)
+
+
+def host_words(nodes: str) -> tuple[str, ...]:
+    """Return the program that prints the names of a host list in Slurm's order, with its arguments."""
+    return ("scontrol", "show", "hostnames", nodes)
 
 
 def parse_job(job: str, text: str) -> SlurmJob:

@@ -1,8 +1,11 @@
-"""Slurm in a lab: its own slurmctld on the controller, and a slurmd on every host.
+"""Slurm in a lab: slurmctld on the controller or a login host, and a slurmd on every other host.
 
 lab = life.up(4, "demo")
 slurm.start(lab)
 slurm.run(lab, ["srun", "--nodes=4", "hostname"]).stdout
+
+Jobs of the partition `main` take nodes from jobs in `low`, which are cancelled, and in `again`, which are
+put back into the queue.
 
 Everything is in the hosts' own /run, with a munge key of the lab. All daemons end with their host. Memory
 and CPUs are only counted: there are no cgroups in a lab.
@@ -38,7 +41,7 @@ _TOOLS = {
 
 _SLURM_CONF = """\
 ClusterName=lab
-SlurmctldHost=ctl
+SlurmctldHost={head}
 SlurmUser=root
 SlurmdUser=root
 AuthType=auth/munge
@@ -61,8 +64,13 @@ GresTypes=gpu
 KillWait=3
 OverTimeLimit=0
 SlurmdTimeout=10
-NodeName=node[0-{last}] CPUs={cpus} RealMemory=1000 Gres=gpu:{gpus}
-PartitionName=main Nodes=node[0-{last}] Default=YES MaxTime=INFINITE
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
+NodeName={nodes} CPUs={cpus} RealMemory=1000 Gres=gpu:{gpus}
+PartitionName=main Nodes={nodes} Default=YES MaxTime=INFINITE PriorityTier=2 PreemptMode=OFF
+PartitionName=low Nodes={nodes} MaxTime=INFINITE PriorityTier=1 PreemptMode=CANCEL
+PartitionName=again Nodes={nodes} MaxTime=INFINITE PriorityTier=1 PreemptMode=REQUEUE
+PartitionName=short Nodes={nodes} MaxTime=1 PriorityTier=2 PreemptMode=OFF
 """
 _FILES = {
     # The plugin is loaded at the start even where nothing uses it; the others cannot be detected here.
@@ -84,41 +92,52 @@ def missing() -> str | None:
     return f"Slurm needs {', '.join(absent)}: apt-get install --yes {packages}"
 
 
-def start(lab: Lab) -> None:
-    """Start Slurm on a running lab, and wait until all nodes are idle. Raises LabError."""
+def start(lab: Lab, head: str = "ctl") -> None:
+    """Start Slurm on a running lab, and wait until all nodes are idle. Raises LabError.
+
+    slurmctld runs on `head`: the controller, or a host, which then is no node of Slurm.
+    """
     if reason := missing():
         raise LabError(reason)
     key = os.urandom(128)
-    config = _SLURM_CONF.format(last=len(lab.nodes) - 1, cpus=CPUS, gpus=GPUS)
-    for node in ("ctl", *lab.nodes):
+    nodes = [node for node in lab.nodes if node != head]
+    config = _SLURM_CONF.format(head=head, nodes=",".join(nodes), cpus=CPUS, gpus=GPUS)
+    for node in (head, *nodes):
         _write(lab.files(node) / "run", key, {**_FILES, "slurm.conf": config})
         _daemon(lab, node, _MUNGED)
-    _daemon(lab, "ctl", ["slurmctld"])
-    for node in lab.nodes:
+    _daemon(lab, head, ["slurmctld"])
+    for node in nodes:
         _daemon(lab, node, ["slurmd"])
     deadline = time.monotonic() + START_TIMEOUT
-    while set(states(lab).values()) != {"idle"}:
+    while set(states(lab, head).values()) != {"idle"}:
         if time.monotonic() > deadline:
-            raise LabError(f"Slurm does not start: {states(lab)}; see {lab.files('ctl')}/run/slurm")
+            raise LabError(
+                f"Slurm does not start: {states(lab, head)}; see {lab.files(head)}/run/slurm"
+            )
         time.sleep(0.1)
 
 
 def run(
-    lab: Lab, argv: Sequence[str | Path], env: Mapping[str, str] | None = None, **more: Any
+    lab: Lab,
+    argv: Sequence[str | Path],
+    env: Mapping[str, str] | None = None,
+    node: str = "ctl",
+    **more: Any,
 ) -> subprocess.CompletedProcess[str]:
     """Run a command in the lab as `Lab.run` does, with Slurm's own commands."""
-    return lab.run(argv, env={**ENVIRONMENT, **(env or {})}, **more)
+    return lab.run(argv, env={**ENVIRONMENT, **(env or {})}, node=node, **more)
 
 
-def states(lab: Lab) -> dict[str, str]:
-    """Return the state of each node, as `sinfo` prints it."""
-    done = run(lab, ["sinfo", "--noheader", "--Node", "--format=%N %t"])
-    return dict(line.split() for line in done.stdout.splitlines())
+def states(lab: Lab, head: str = "ctl") -> dict[str, str]:
+    """Return the state of each node, as `sinfo` prints it on `head`."""
+    argv = ["sinfo", "--noheader", "--Node", "--format=%N %t", "--partition=main"]
+    return dict(line.split() for line in run(lab, argv, node=head).stdout.splitlines())
 
 
-def jobs(lab: Lab) -> list[str]:
-    """Return the jobs that have not ended: `ID STATE`."""
-    done = run(lab, ["squeue", "--noheader", "--states=all", "--format=%i %T"])
+def jobs(lab: Lab, head: str = "ctl") -> list[str]:
+    """Return the jobs that have not ended, as `squeue` prints them on `head`: `ID STATE`."""
+    argv = ["squeue", "--noheader", "--states=all", "--format=%i %T"]
+    done = run(lab, argv, node=head)
     over = ("CANCELLED", "COMPLETED", "FAILED", "NODE_FAIL", "PREEMPTED", "TIMEOUT")
     return [line for line in done.stdout.splitlines() if line.split()[1] not in over]
 

@@ -13,13 +13,14 @@ from orchestrator.errors import LaunchError, UsageError
 from orchestrator.slurm import allocation
 from orchestrator.slurm.allocation import (
     _describe,
-    _environment,
     _holding_script,
     allocate,
     read_options,
 )
+from orchestrator.slurm.commands import LocalCommands
 from orchestrator.slurm.job import SlurmJob
 
+HERE = LocalCommands()
 RUNNING = Path(__file__).parents[1] / "recorded" / "slurm" / "running.txt"
 PENDING = RUNNING.with_name("pending-priority.txt")
 
@@ -60,7 +61,6 @@ def test_read_options_splits_as_a_shell_does() -> None:
         "--wrap=id",
         "--test-only",
         "--requeue",
-        "-N1 : -N2",
     ],
 )
 def test_read_options_refuses_what_is_not_one_job(text: str) -> None:
@@ -73,15 +73,17 @@ def test_read_options_with_an_open_quote_raises() -> None:
         read_options("-p 'gpu")
 
 
-def test_environment_of_sbatch_has_nothing_of_a_surrounding_job() -> None:
-    given = {"PATH": "/bin", "SLURM_CONF": "/conf", "SLURM_JOB_ID": "4", "SLURM_NTASKS": "8"}
-    assert _environment(given) == {"PATH": "/bin", "SLURM_CONF": "/conf"}
+def test_read_options_refuses_a_heterogeneous_job() -> None:
+    with pytest.raises(UsageError, match="heterogeneous job") as caught:
+        read_options("-N1 : -N2 -p gpu")
+    assert caught.value.remedy is not None
 
 
 async def test_allocate_returns_the_job_once_it_runs(programs: Path) -> None:
     install(programs, "sbatch", "echo '5;cluster'")
     install(programs, "scontrol", f"cat {RUNNING}")
-    assert await allocate(["--nodes=2"], "train", lambda text: None) == "5"
+    job = await allocate(HERE, ["--nodes=2"], "train", lambda text: None)
+    assert (job.id, job.nodes) == ("5", "node[0-1]")
     (line,) = asked(programs, "sbatch")
     assert "--job-name=orch-train --output=/dev/null" in line
     assert asked(programs, "scancel") == []
@@ -94,7 +96,7 @@ async def test_allocate_reports_the_queue_and_gives_the_job_back_if_cancelled(
     install(programs, "scontrol", f"cat {PENDING}")
     install(programs, "squeue", "printf '6\\n7\\n'")
     said: asyncio.Queue[str] = asyncio.Queue()
-    waiting = asyncio.create_task(allocate(["--nodes=2"], "train", said.put_nowait))
+    waiting = asyncio.create_task(allocate(HERE, ["--nodes=2"], "train", said.put_nowait))
     text = await asyncio.wait_for(said.get(), 30)
     assert text == (
         "Slurm job 7 is queued, place 2 of 2 in main, Priority (jobs of higher priority are before it)"
@@ -111,7 +113,7 @@ async def test_allocate_gives_the_job_back_if_cancelled_while_it_is_submitted(
     begun = programs / "begun"
     os.mkfifo(begun)
     install(programs, "sbatch", f"echo yes > {begun}; sleep 1; echo 7")
-    waiting = asyncio.create_task(allocate([], "train", lambda text: None))
+    waiting = asyncio.create_task(allocate(HERE, [], "train", lambda text: None))
     assert await asyncio.to_thread(begun.read_text) == "yes\n"
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -123,13 +125,79 @@ async def test_allocate_of_job_that_ends_in_the_queue_raises(programs: Path) -> 
     install(programs, "sbatch", "echo 5")
     install(programs, "scontrol", f"sed s/RUNNING/CANCELLED/ {RUNNING}")
     with pytest.raises(LaunchError, match="Slurm job 5 was cancelled before the launch"):
-        await allocate([], "train", lambda text: None)
+        await allocate(HERE, [], "train", lambda text: None)
 
 
 async def test_allocate_has_the_words_of_sbatch(programs: Path) -> None:
     install(programs, "sbatch", "echo 'sbatch: error: invalid partition: nope' >&2; exit 1")
     with pytest.raises(LaunchError, match=r"^sbatch: invalid partition: nope$"):
-        await allocate(["-p", "nope"], "train", lambda text: None)
+        await allocate(HERE, ["-p", "nope"], "train", lambda text: None)
+
+
+async def test_allocate_gives_up_a_job_that_can_never_start(
+    programs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(allocation, "_QUICK_INTERVAL", 0.01)
+    install(programs, "sbatch", "echo 7")
+    install(programs, "scontrol", f"sed s/Reason=Priority/Reason=PartitionTimeLimit/ {PENDING}")
+    said: list[str] = []
+    with pytest.raises(LaunchError, match=r"job 7 would never start.*PartitionTimeLimit") as caught:
+        await allocate(HERE, ["--time=9-0"], "train", said.append)
+    assert caught.value.remedy is not None
+    assert "scontrol show partition main" in caught.value.remedy
+    assert len(said) == 1  # the reason is shown at once, and confirmed before the job is given up
+    assert asked(programs, "scancel") == ["scancel --quiet 7"]
+
+
+async def test_allocate_waits_on_if_a_hopeless_reason_passes(
+    programs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(allocation, "_QUICK_INTERVAL", 0.01)
+    install(programs, "sbatch", "echo 5")
+    body = f"""n=$(grep -c ^scontrol {programs}/asked)
+    case $n in
+    [12]) sed 's/Reason=Priority/Reason=BadConstraints/; s/JobId=7/JobId=5/' {PENDING} ;;
+    3) sed s/JobId=7/JobId=5/ {PENDING} ;;
+    [45]) sed 's/Reason=Priority/Reason=BadConstraints/; s/JobId=7/JobId=5/' {PENDING} ;;
+    *) cat {RUNNING} ;;
+    esac"""
+    install(programs, "scontrol", body)
+    assert (await allocate(HERE, [], "train", lambda text: None)).state == "RUNNING"
+
+
+async def test_allocate_asks_again_while_slurm_does_not_answer(
+    programs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(allocation, "_QUICK_INTERVAL", 0.01)
+    install(programs, "sbatch", "echo 5")
+    refuse = "echo 'scontrol: error: Unable to contact slurm controller' >&2; exit 1"
+    first = f"[ $(grep -c ^scontrol {programs}/asked) -gt 3 ]"
+    install(programs, "scontrol", f"{first} || {{ {refuse}; }}; cat {RUNNING}")
+    said: list[str] = []
+    await allocate(HERE, [], "train", said.append)
+    assert said == [
+        "Slurm job 5: no answer (scontrol: Unable to contact slurm controller); asking again"
+    ]
+    assert asked(programs, "scancel") == []
+
+
+async def test_allocate_without_an_answer_for_long_gives_the_job_back(
+    programs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(allocation, "_QUICK_INTERVAL", 0.01)
+    monkeypatch.setattr(allocation, "_ANSWER_TIMEOUT", 0.05)
+    install(programs, "sbatch", "echo 5")
+    install(programs, "scontrol", "echo 'no answer' >&2; exit 1")
+    with pytest.raises(LaunchError, match="scontrol: no answer"):
+        await allocate(HERE, [], "train", lambda text: None)
+    assert asked(programs, "scancel") == ["scancel --quiet 5"]
+
+
+async def test_allocate_of_job_that_slurm_forgets_raises_at_once(programs: Path) -> None:
+    install(programs, "sbatch", "echo 5")
+    install(programs, "scontrol", "echo 'Invalid job id specified' >&2; exit 1")
+    with pytest.raises(LaunchError, match="Invalid job id"):
+        await allocate(HERE, [], "train", lambda text: None)
 
 
 async def test_release_that_fails_says_what_is_left(programs: Path) -> None:
@@ -137,11 +205,11 @@ async def test_release_that_fails_says_what_is_left(programs: Path) -> None:
     with pytest.raises(
         LaunchError, match=r"Slurm job 5 was not cancelled .*: no answer.*by itself"
     ):
-        await allocation.release("5")
+        await allocation.release(HERE, "5")
 
 
 async def test_describe_of_job_whose_nodes_start_says_so() -> None:
-    text = await _describe(SlurmJob("5", "CONFIGURING", "", "node[0-1]"))
+    text = await _describe(HERE, SlurmJob("5", "CONFIGURING", "", "node[0-1]"))
     assert text == "Slurm job 5: its nodes are made ready (CONFIGURING)"
 
 

@@ -43,7 +43,7 @@ def test_ask_of_missing_program_says_where_to_run(monkeypatch: pytest.MonkeyPatc
 def test_ask_of_silent_program_raises_after_its_time(
     scontrol: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(commands, "_TIMEOUT", 0.2)
+    monkeypatch.setattr(commands, "TIMEOUT", 0.2)
     scontrol.write_text("#!/bin/sh\nexec sleep 60\n")
     with pytest.raises(LaunchError, match=r"did not answer within 0\.2 s"):
         ask("scontrol")

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from orchestrator.errors import LaunchError
-from orchestrator.slurm import job as job_module
-from orchestrator.slurm.job import SlurmJob, checked_id, end_of, parse_job
+from orchestrator.slurm.commands import LocalCommands
+from orchestrator.slurm.job import SlurmJob, checked_id, end_of, find_loss, parse_job
 
 RECORDED = Path(__file__).parents[1] / "recorded" / "slurm"
 
@@ -107,23 +107,41 @@ def test_end_of_job_has_its_kind(state: str, reason: str, kind: str, is_over: bo
     assert (end.kind, end.is_over, "Slurm job 5" in end.text) == (kind, is_over, True)
 
 
-def test_find_loss_of_requeued_job_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(job_module, "show_job", lambda name: recorded("pending-resources"))
-    loss = job_module.find_loss("6")
+class Answering(LocalCommands):
+    """Programs that print this text, or fail."""
+
+    def __init__(self, said: str | LaunchError) -> None:
+        self.said = said
+
+    async def ask(self, *argv: str) -> str:
+        if isinstance(self.said, LaunchError):
+            raise self.said
+        return self.said
+
+
+def text(name: str) -> str:
+    return (RECORDED / f"{name}.txt").read_text()
+
+
+async def test_find_loss_of_requeued_job_says_so() -> None:
+    loss = await find_loss(Answering(text("pending-resources")), "6")
     assert loss is not None
     assert loss.text == "Slurm job 6 was put back into the queue"
-    monkeypatch.setattr(job_module, "show_job", lambda name: recorded("running"))
-    assert job_module.find_loss("5") is None
+    assert await find_loss(Answering(text("running")), "5") is None
 
 
-def test_find_loss_of_forgotten_job_is_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(name: str) -> SlurmJob:
-        raise LaunchError("scontrol: slurm_load_jobs error: Invalid job id specified")
-
-    monkeypatch.setattr(job_module, "show_job", refuse)
-    loss = job_module.find_loss("6")
+async def test_find_loss_of_forgotten_job_is_its_end() -> None:
+    error = LaunchError("scontrol: slurm_load_jobs error: Invalid job id specified")
+    loss = await find_loss(Answering(error), "6")
     assert loss is not None
     assert loss.text == "Slurm job 6 ended, and Slurm has forgotten it"
+
+
+async def test_find_loss_without_an_answer_raises() -> None:
+    error = LaunchError("scontrol: Unable to contact slurm controller (connect failure)")
+    with pytest.raises(LaunchError) as caught:
+        await find_loss(Answering(error), "6")
+    assert caught.value is error
 
 
 @pytest.mark.parametrize("state", ["RUNNING", "PENDING", "CONFIGURING"])

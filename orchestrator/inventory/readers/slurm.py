@@ -9,8 +9,8 @@ from orchestrator.errors import InventoryError, LaunchError
 from orchestrator.inventory.model import Host, Inventory, TransportChoice
 from orchestrator.inventory.ranges import expand
 from orchestrator.inventory.readers.base import Reader, Source
-from orchestrator.slurm.commands import job_here
-from orchestrator.slurm.job import SlurmJob, checked_id, host_names, show_job
+from orchestrator.slurm.commands import ask, job_here
+from orchestrator.slurm.job import SlurmJob, checked_id, host_words, job_words, parse_job
 
 _TASKS = re.compile(r"([0-9]{1,5})(?:\(x([0-9]{1,5})\))?")
 
@@ -27,25 +27,12 @@ class SlurmReader(Reader):
     def read(self, source: Source) -> Inventory:
         job = self._job(source)
         try:
-            found = show_job(job)
+            found = parse_job(job, ask(*job_words(job)))
             if not found.nodes:
                 raise LaunchError(f"Slurm job {job} has no nodes: {_describe(found)}")
-            names = host_names(found.nodes)
+            return inventory_of(found, ask(*host_words(found.nodes)).split())
         except LaunchError as error:
             raise InventoryError(f"{source}: {error.message}", remedy=error.remedy) from error
-        devices = _devices(found, names)
-        try:
-            hosts = tuple(
-                Host(name=name, devices=count or "auto")
-                for name, count in zip(names, devices, strict=True)
-            )
-        except ValueError as error:
-            raise InventoryError(f"{source}: not the name of a host in {found.nodes}") from error
-        return Inventory(
-            hosts=hosts,
-            transport=TransportChoice(name="srun", options={"job": job}),
-            source=f"slurm:{job}",
-        )
 
     def _job(self, source: Source) -> str:
         """Return the id of the job. Raises InventoryError if it is none, or orch is not in a job."""
@@ -59,6 +46,24 @@ class SlurmReader(Reader):
             return checked_id(job)
         except ValueError as error:
             raise InventoryError(f"{source}: {error}") from error
+
+
+def inventory_of(job: SlurmJob, names: list[str]) -> Inventory:
+    """Return the inventory of a job with nodes of these names, in their order. Raises LaunchError."""
+    if not names or len(set(names)) < len(names):
+        raise LaunchError(f"scontrol does not say which nodes {job.nodes} are")
+    try:
+        hosts = tuple(
+            Host(name=name, devices=count or "auto")
+            for name, count in zip(names, _devices(job, names), strict=True)
+        )
+    except ValueError as error:
+        raise LaunchError(f"not the name of a host in {job.nodes}") from error
+    return Inventory(
+        hosts=hosts,
+        transport=TransportChoice(name="srun", options={"job": job.id}),
+        source=f"slurm:{job.id}",
+    )
 
 
 def _devices(job: SlurmJob, names: list[str]) -> list[int]:

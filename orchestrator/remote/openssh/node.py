@@ -93,6 +93,9 @@ class OpensshNode:
         remedy = f"check the load of the node: {self._target.command('uptime')}"
         return await channel.run_to_end(input, timeout, remedy)
 
+    def share(self, host: Host) -> OpensshNode:
+        return OpensshNode(host, self._target, Path(self._path))
+
     async def close(self) -> None:
         self._is_closed = True
         channels = list(self._channels)

@@ -114,6 +114,10 @@ class SshNode:
         remedy = f"check the load of the node: {self._target.command('uptime')}"
         return await channel.run_to_end(input, timeout, remedy)
 
+    def share(self, host: Host) -> SshNode:
+        self._link.hold()
+        return SshNode(host, self._target, self._link)
+
     async def close(self) -> None:
         if not self._released:
             self._released = True

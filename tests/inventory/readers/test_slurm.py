@@ -28,9 +28,9 @@ def job(monkeypatch: pytest.MonkeyPatch) -> SlurmJob:
     return use(monkeypatch, parse_job("5", (RECORDED / "running.txt").read_text()))
 
 
-def use(monkeypatch: pytest.MonkeyPatch, job: SlurmJob) -> SlurmJob:
-    monkeypatch.setattr(slurm, "show_job", lambda name: job)
-    monkeypatch.setattr(slurm, "host_names", lambda nodes: ["node1", "node0"])
+def use(monkeypatch: pytest.MonkeyPatch, job: SlurmJob, names: str = "node1\nnode0\n") -> SlurmJob:
+    monkeypatch.setattr(slurm, "ask", lambda *argv: names)
+    monkeypatch.setattr(slurm, "parse_job", lambda name, text: job)
     return job
 
 
@@ -87,13 +87,23 @@ def test_read_without_a_job_raises(source: str, message: str) -> None:
 
 
 def test_read_of_unknown_job_has_the_words_of_slurm(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(job: str) -> SlurmJob:
+    def refuse(*argv: str) -> str:
         raise LaunchError("scontrol: Invalid job id specified", remedy="squeue")
 
-    monkeypatch.setattr(slurm, "show_job", refuse)
+    monkeypatch.setattr(slurm, "ask", refuse)
     with pytest.raises(InventoryError) as caught:
         load("slurm:9")
     assert str(caught.value) == "slurm:9: scontrol: Invalid job id specified\n  → squeue"
+
+
+@pytest.mark.parametrize("names", ["", "node0\nnode0\n", "node0\n\x1b[2J\n", "node0\n-oProxy\n"])
+def test_read_refuses_what_are_no_names_of_nodes(
+    monkeypatch: pytest.MonkeyPatch, names: str
+) -> None:
+    use(monkeypatch, SlurmJob("5", "RUNNING", "", "node[0-1]"), names)
+    with pytest.raises(InventoryError, match="slurm:5: ") as caught:
+        load("slurm:5")
+    assert caught.value.message.isprintable()
 
 
 @pytest.mark.parametrize(

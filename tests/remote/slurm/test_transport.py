@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
 import pytest
@@ -68,3 +69,42 @@ async def test_connect_all_with_refused_step_has_the_words_of_srun(
     assert isinstance(results[0], Unreachable)
     expected = "srun starts no step there: srun: error: Invalid job id specified"
     assert (results[0].message, "job 17" in results[0].remedy) == (expected, True)
+
+
+def test_transport_through_a_login_host_is_restored_with_it() -> None:
+    transport = create("srun", job=17, login="me@login:2222", accept_new=True, release=True)
+    said = saved(transport)
+    assert said.options == {
+        "job": "17", "release": True, "login": "me@login:2222", "accept_new": True, "timeout": 10.0,
+    }  # fmt: skip
+    assert restore(said).describe() == said.options
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"login": ""}, "login is a host as ssh takes it"),
+        ({"login": "a b"}, "login is a host as ssh takes it"),
+        ({"login": "-oProxyCommand=id"}, "login is a host as ssh takes it"),
+        ({"login": "login[1-2]"}, "login is one host, not 2"),
+        ({"login": 5}, "login is a host as ssh takes it"),
+        ({"login": ["login"]}, "login is a host as ssh takes it"),
+        ({"accept_new": True}, "accept_new goes with login"),
+        ({"login": "login", "accept_new": 1}, "accept_new is true or false"),
+    ],
+)
+def test_transport_refuses_what_is_no_login_host(options: dict[str, object], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        create("srun", job=17, **options)
+
+
+async def test_connect_all_through_an_unreachable_login_host_names_it() -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        port = closed.getsockname()[1]
+        async with create("srun", job=17, login=f"127.0.0.1:{port}") as transport:
+            results = await transport.connect_all(HOSTS)
+    for host, result in zip(HOSTS, results, strict=True):
+        assert isinstance(result, Unreachable)
+        assert (result.node, result.cause) == (host.name, "gateway")
+        assert f"its gateway 127.0.0.1 cannot be reached: 127.0.0.1 port {port}" in result.message
