@@ -29,6 +29,7 @@ COMMANDS = {
     "orch status": ["status", "--output", "json"],
     "orch diagnose": ["diagnose", "--output", "json"],
     "orch nodes": ["nodes", "--local", "1", "--output", "json"],
+    "orch config": ["config", "--output", "json"],
     "orch preflight": ["preflight", "--local", "1", "--only", "host", "--output", "json"],
 }
 

@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from typing import Any, TypedDict
@@ -23,6 +24,7 @@ from orchestrator.remote.transports import DEFAULT, create
 from orchestrator.runs.folder import ensure_private_folder, state_folder
 from orchestrator.slurm.commands import job_here
 from orchestrator.util.process import resume_gc
+from orchestrator.util.quoting import line_to_paste
 from orchestrator.util.text import counted, escaped, printable
 
 DEFAULT_FILE = "hosts.yaml"
@@ -36,6 +38,17 @@ HowToReach = str | Mapping[str, Mapping[str, Any]]
 """The name of a transport, or a mapping of one name to its options, as in an inventory."""
 Note = Callable[[str], None]
 """Gets the format in which an inventory was read if it is not orch's own."""
+
+
+@dataclass(frozen=True)
+class DefaultInventory(PathLike[str]):
+    """An inventory that a file of defaults names, at `place`; it must not run a program on this machine."""
+
+    path: str
+    place: str
+
+    def __fspath__(self) -> str:
+        return self.path
 
 
 class HostOptions(TypedDict, total=False):
@@ -110,6 +123,8 @@ def _choose(given: HowToReach | None, inventory: Inventory) -> TransportChoice:
 
 def _transport(choice: TransportChoice, source: Path | str, options: HostOptions) -> Transport:
     """Return the transport with its options and those of the command. Raises UsageError."""
+    if isinstance(named := options.get("hosts"), DefaultInventory) and choice.place:
+        _require_harmless(choice, named)
     try:
         transport = create(choice.name, **choice.options)
     except UsageError as error:
@@ -124,6 +139,18 @@ def _transport(choice: TransportChoice, source: Path | str, options: HostOptions
     if options.get("accept_new"):
         own["accept_new"] = True
     return create(choice.name, **{**choice.options, **own}) if own else transport
+
+
+def _require_harmless(choice: TransportChoice, inventory: DefaultInventory) -> None:
+    """Raise InventoryError if the inventory decides what this machine runs or which keys it trusts."""
+    if choice.name == _RUNS_PROGRAM or "accept_new" in choice.options:
+        what = (
+            "runs a program on this machine" if choice.name == _RUNS_PROGRAM else "trusts host keys"
+        )
+        raise InventoryError(
+            f"{choice.place}: this transport {what}, and {inventory.place} names the inventory, not you",
+            remedy=f"read it, then name it yourself: {line_to_paste(['-i', inventory.path])}",
+        )
 
 
 def _require_own(source: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orchestrator.inventory import load
+from os import PathLike
 
 
 def run_names() -> list[str]:
@@ -15,11 +15,11 @@ def run_names() -> list[str]:
         return []
 
 
-def host_names(inventory: str | None) -> list[str]:
+def host_names(inventory: str | PathLike[str] | None) -> list[str]:
     """Return the hosts of an inventory (None: the default one) and its groups, as `@group`."""
-    from orchestrator.api.hosts import default_inventory
+    from orchestrator.api.hosts import read_hosts
 
-    found = load(inventory or default_inventory())
+    found = read_hosts(inventory)
     groups = (f"@{group.name}" for group in found.groups)
     return [*(host.name for host in (*found.hosts, *found.spares)), *groups]
 
@@ -36,6 +36,13 @@ def launchers() -> tuple[dict[str, str], str]:
     from orchestrator.plan.launchers import registry
 
     return {each.name: each.help for each in registry.all_launchers()}, registry.DEFAULT
+
+
+def profile_names() -> list[str]:
+    """Return the profiles in the file of defaults."""
+    from orchestrator.api.defaults.read import read_defaults
+
+    return [*read_defaults("").profiles]
 
 
 def transport_names() -> list[str]:

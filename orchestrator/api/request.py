@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -16,11 +15,13 @@ from orchestrator.api.nproc import with_nproc
 from orchestrator.api.program import check_started_once
 from orchestrator.api.slurm_hosts import slurm_hosts
 from orchestrator.api.values import (
+    LEAST_SECONDS,
     AnyPath,
     Size,
     Time,
     check_names,
     limit,
+    node_range,
     number,
     one_of,
     seconds,
@@ -34,10 +35,6 @@ from orchestrator.plan.plan import choose_launcher
 from orchestrator.preflight.level import Level
 from orchestrator.runs.options import LOG_LIMIT, RunOptions
 from orchestrator.sync.patterns import check_patterns
-
-_MIN_SECONDS = {
-    "grace": 0.0, "linger": 0.0, "node_timeout": 0.0, "lease": 1.0, "timeout": 0.0, "stall": 1.0,
-}  # fmt: skip
 
 
 class LaunchOptions(JobOptions, total=False):
@@ -128,7 +125,7 @@ def _terms(options: LaunchOptions) -> RunOptions:
     given = cast("Mapping[str, Any]", options)
     times = {
         name: seconds(f"--{name.replace('_', '-')}", given[name], least)
-        for name, least in _MIN_SECONDS.items()
+        for name, least in LEAST_SECONDS.items()
         if given.get(name) is not None
     }
     return RunOptions(
@@ -145,11 +142,5 @@ def _elastic(sizes: str | None, restarts: int | None) -> Elastic | None:
     """Parse `MIN:MAX`. Raises UsageError."""
     if sizes is None:
         return None
-    match = re.fullmatch(r"([1-9][0-9]{0,5}):([1-9][0-9]{0,5})", sizes, re.ASCII)
-    if match is None or int(match[1]) > int(match[2]):
-        raise UsageError(
-            f"--elastic {sizes}: expected two numbers of nodes, the smaller first",
-            remedy="--elastic 2:4 for a job that continues with 2 to 4 nodes",
-        )
-    elastic = Elastic(int(match[1]), int(match[2]))
+    elastic = Elastic(*node_range("--elastic", sizes))
     return elastic if restarts is None else replace(elastic, restarts=restarts)

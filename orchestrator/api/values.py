@@ -18,9 +18,14 @@ AnyPath = str | PathLike[str]
 
 _SIZE = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?)\s*([kKMGT]?)(i?)B?")
 _NUMBER = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,6})?", re.ASCII)
+_NODE_RANGE = re.compile(r"([1-9][0-9]{0,5}):([1-9][0-9]{0,5})", re.ASCII)
 _MAX_SECONDS = 1e9
 _POWERS = {"": 0, "k": 1, "K": 1, "M": 2, "G": 3, "T": 4}
-_OTHER_NAMES = {
+LEAST_SECONDS = {
+    "grace": 0.0, "linger": 0.0, "node_timeout": 0.0, "lease": 1.0, "timeout": 0.0, "stall": 1.0,
+}  # fmt: skip
+"""The least value of each option of a launch that is a time."""
+OTHER_NAMES = {
     "inventory": "hosts",
     "hostfile": "hosts",
     "nproc_per_node": "nproc",
@@ -28,6 +33,7 @@ _OTHER_NAMES = {
     "master_port": "main_port",
     "max_restarts": "restarts",
 }
+"""Names of options of other launchers, and those of orch's for a call."""
 
 
 def value_of(option: str, text: str | None, parse: Callable[[str], T]) -> T | None:
@@ -95,6 +101,17 @@ def number_or_auto(option: str, given: int | str | None, most: int) -> int | Lit
     raise UsageError(f"{option} {text}: expected a number from 1 to {most}, or auto")
 
 
+def node_range(option: str, given: str) -> tuple[int, int]:
+    """Return the two numbers of `MIN:MAX`."""
+    match = _NODE_RANGE.fullmatch(given)
+    if match is None or int(match[1]) > int(match[2]):
+        raise UsageError(
+            f"{option} {given}: expected two numbers of nodes, the smaller first",
+            remedy=f"{option} 2:4 for a job that continues with 2 to 4 nodes",
+        )
+    return int(match[1]), int(match[2])
+
+
 def one_of(option: str, given: T, *choices: T) -> T:
     """Return `given` if it is one of the choices."""
     if given not in choices:
@@ -116,6 +133,6 @@ def check_names(function: str, given: Mapping[str, object], known: type) -> None
     names = known.__annotations__
     for name in given:
         if name not in names:
-            meant = _OTHER_NAMES.get(name) or nearest(name, names)
+            meant = OTHER_NAMES.get(name) or nearest(name, names)
             hint = f"; did you mean {meant!r}?" if meant else ""
             raise TypeError(f"{function}() got an unexpected keyword argument {name!r}{hint}")

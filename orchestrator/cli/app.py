@@ -15,6 +15,7 @@ from typer.main import get_command
 from orchestrator.cli.attach import attach
 from orchestrator.cli.command import Command, LogFile, Verbose, with_groups
 from orchestrator.cli.commands import Commands
+from orchestrator.cli.config import config
 from orchestrator.cli.controller import control
 from orchestrator.cli.diagnose import diagnose
 from orchestrator.cli.exec import execute
@@ -59,7 +60,7 @@ _COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
     "Launch": (launch, preflight),
     "Inspect": (runs, status, logs, attach, stacks, diagnose),
     "Manage": (stop, fetch, push, execute, ssh),
-    "Set up": (init, nodes, prepare),
+    "Set up": (init, nodes, prepare, config),
     "": (control,),
 }
 for _group, _functions in _COMMANDS.items():

@@ -14,6 +14,8 @@ import typer
 from typer.core import TyperCommand
 from typer.main import get_command
 
+from orchestrator.cli import complete, file_defaults
+
 _VERBOSITY, _FILE = "orchestrator.verbosity", "orchestrator.log_file"
 # The order of the groups in help; an option is in the group that its `rich_help_panel` names.
 _GROUPS = (
@@ -72,25 +74,52 @@ LogFile = Annotated[
 ]
 
 
-def _declare(verbose: Verbose = 0, log_file: LogFile = None) -> None:
-    """The options of a log, for Typer to read."""
+Profile = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="Use this profile of orch.toml or [tool.orch].  [default: $ORCH_PROFILE]",
+        expose_value=False,
+        rich_help_panel="More",
+        autocompletion=complete.profiles,
+    ),
+]
+
+
+def _declare(profile: Profile = None, verbose: Verbose = 0, log_file: LogFile = None) -> None:
+    """The options that commands have in common, for Typer to read."""
 
 
 @cache
-def _log_options() -> list[Any]:
-    """Return both options, as Typer makes them of their declarations."""
+def _common_options() -> list[Any]:
+    """Return --profile and the options of a log, as Typer makes them of their declarations."""
     declared = typer.Typer(add_completion=False)
     declared.command()(_declare)
     return get_command(declared).params
 
 
 class Command(TyperCommand):
-    """A command with the options of a log, and help in groups."""
+    """A command with the options of a log, help in groups, and the defaults of a file for its hosts."""
+
+    takes_every_default = False
+    """Whether a file of defaults sets all options, not only those on hosts and the job."""
 
     def __init__(self, *args: Any, **more: Any) -> None:
         super().__init__(*args, **more)
         own = {name for parameter in self.params for name in parameter.opts}
-        self.params += [each for each in _log_options() if own.isdisjoint(each.opts)]
+        self._takes_defaults = "--inventory" in own
+        for option in _common_options():
+            is_wanted = self._takes_defaults or option.name != "profile"
+            if is_wanted and own.isdisjoint(option.opts):
+                self.params.append(option)
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if not self._takes_defaults:
+            return super().parse_args(ctx, args)
+        file_defaults.take_defaults(self, ctx, args, every_option=self.takes_every_default)
+        left = super().parse_args(ctx, args)
+        file_defaults.finish(ctx)
+        return left
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         return [re.sub("[{}]", "", piece) for piece in super().collect_usage_pieces(ctx)]
@@ -101,7 +130,8 @@ class Command(TyperCommand):
             record = parameter.get_help_record(ctx)
             if record is not None:
                 name = record[0].partition(" <")[0] if _is_argument(parameter) else record[0]
-                row = (name, _RANGE.sub("", record[1]))
+                help_text = file_defaults.marked(ctx, parameter, _RANGE.sub("", record[1]))
+                row = (name, help_text)
                 groups.setdefault(_group_of(parameter), []).append(row)
             if "--launcher" in parameter.opts:
                 groups["Launchers"] = _launchers()
@@ -116,6 +146,14 @@ class Command(TyperCommand):
                 log_to_stderr(verbosity)
             if file is not None:
                 log_to_file(file)
+        if (text := file_defaults.describe(ctx)) is not None:
+            from orchestrator.util.log import logger
+
+            logger("defaults").info("%s", text)
+            if ctx.params.get("dry_run"):
+                from orchestrator.ui.stderr import Stderr
+
+                Stderr().line(text)
         return super().invoke(ctx)
 
 

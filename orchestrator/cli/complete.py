@@ -63,6 +63,13 @@ def launchers() -> list[tuple[str, str]]:
     return list(launchers()[0].items())
 
 
+def profiles() -> list[str]:
+    """Return the profiles in the file of defaults."""
+    from orchestrator.api.names import profile_names
+
+    return _found(profile_names)
+
+
 def transports() -> list[str]:
     """Return the transports."""
     from orchestrator.api.names import transport_names

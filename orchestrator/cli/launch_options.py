@@ -70,8 +70,9 @@ class LaunchOptions:
     wait: Annotated[
         bool,
         _start(
-            "--wait",
+            "--wait/--no-wait",
             help="Wait until no other run of yours uses the nodes; waiting launches start in order.",
+            show_default=False,
         ),
     ] = False
     on_failure: Annotated[

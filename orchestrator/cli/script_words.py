@@ -25,6 +25,8 @@ _MAX_BYTES = 1 << 20  # of a script that is searched
 class ScriptCommand(Command):
     """A command with options, SCRIPT and ARGS; keeps the words before SCRIPT as typed."""
 
+    takes_every_default = True
+
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         words = list(args)
         left = super().parse_args(ctx, args)

@@ -14,7 +14,7 @@ from orchestrator.errors import UsageError
 from orchestrator.util.text import nearest
 
 # Typer brings click along under another name since about 0.20: its classes are found from here.
-_TypersUsageError: Any = typer.BadParameter.__base__
+TypersUsageError: Any = typer.BadParameter.__base__
 
 _OPTION = r"Invalid value for '(?P<name>[^']+)'(?: / '[^']+')*: "
 _INTEGER = re.compile(_OPTION + r".*\binteger\b.*")
@@ -62,7 +62,7 @@ class Group(TyperGroup):
 def _own_errors() -> Iterator[None]:
     try:
         yield
-    except _TypersUsageError as error:
+    except TypersUsageError as error:
         if type(error).__name__ == "NoArgsIsHelpError":  # its message is the help
             raise
         path = "orch" if error.ctx is None else _command(error.ctx)

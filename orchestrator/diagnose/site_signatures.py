@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 import re
 import string
-import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -23,8 +22,8 @@ from typing import Any
 import platformdirs
 
 from orchestrator.diagnose.signature import Kind, Signature
-from orchestrator.util.bounded_read import Unreadable, read_bounded
 from orchestrator.util.text import printable
+from orchestrator.util.toml import parse, read_text
 
 VARIABLE = "ORCH_SIGNATURES"
 """Names the files to read instead of those in the configuration folders, separated as in PATH."""
@@ -37,7 +36,6 @@ MAX_PATTERNS = 16
 
 _FILE = "signatures.toml"
 _TABLE = "signature"
-_READ_TIMEOUT = 5.0  # seconds, for a pipe
 _MAX_PROBLEMS = 20
 _MAX_TEXT = 400
 _MAX_QUOTE = 60
@@ -100,18 +98,7 @@ def read_signatures(paths: Sequence[Path], *, must_exist: bool = True) -> SiteSi
 
 def _read(path: Path) -> dict[str, Any]:
     """Return the content of a file. Raises FileNotFoundError, and ValueError, which says what is wrong."""
-    try:
-        data = read_bounded(path, MAX_BYTES, _READ_TIMEOUT)
-    except Unreadable as error:
-        raise ValueError(f"it cannot be read: {error}") from None
-    try:
-        return tomllib.loads(data.decode())
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        column = error.start - data.rfind(b"\n", 0, error.start)
-        raise ValueError(f"it is not UTF-8 (at line {line}, column {column})") from None
-    except (ValueError, RecursionError) as error:  # the message has line and column
-        raise ValueError(f"it is not TOML: {printable(str(error))}") from None
+    return parse(read_text(path, MAX_BYTES))
 
 
 def _add(path: Path, content: dict[str, Any], known: dict[str, Signature]) -> list[str]:

@@ -62,3 +62,22 @@ def test_group_without_a_command_shows_its_help_by_an_error_of_this_name() -> No
     with pytest.raises(Exception, match="Usage") as caught:
         get_command(app).main([], prog_name="orch", standalone_mode=False)
     assert type(caught.value).__name__ == "NoArgsIsHelpError"
+
+
+def test_command_line_can_be_parsed_before_it_has_defaults() -> None:
+    command = get_command(app).commands["launch"]  # type: ignore[attr-defined]
+    context = command.context_class(command, info_name="launch", allow_interspersed_args=False)
+    words = ["--nproc", "2", "-e", "A=1", "t.py", "--nproc", "3"]
+    found = command.make_parser(context).parse_args(words)[0]
+    given = {name: value for name, value in found.items() if value is not None}
+    assert {name: given[name] for name in ("nproc", "env")} == {"nproc": "2", "env": ["A=1"]}
+    assert "wait" not in given
+
+
+def test_default_map_of_a_context_gives_what_is_not_typed() -> None:
+    command = get_command(app).commands["logs"]  # type: ignore[attr-defined]
+    context = command.context_class(command, info_name="logs")
+    context.default_map = {"tail": 3, "rank": "1", "follow": True}
+    command.parse_args(context, ["--rank", "2"])
+    assert (context.params["tail"], context.params["rank"]) == (3, "2")
+    assert context.params["follow"] is True
