@@ -306,6 +306,7 @@ def test_keywords_are_the_options_of_the_command_line() -> None:
         "dry_run",
         "verbose",
         "log_file",
+        "profile",
         "script",
         "arguments",
         "help",
