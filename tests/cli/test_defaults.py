@@ -85,6 +85,7 @@ def test_launch_gets_what_the_file_sets(folder: Path) -> None:
         ("--fetch *.csv", (), {"fetch": ["*.csv"]}),
         ("--profile laptop", ("hosts", "nodes"), {"local": 2, "nproc": "2", "timeout": "2h"}),
         ("--profile laptop --nproc 3", (), {"local": 2, "nproc": "3"}),
+        ("--profile laptop --include local0", ("nproc",), {"local": 2, "include": "local0"}),
         ("--profile laptop -i a.yaml", ("local", "nodes"), {"hosts": "a.yaml", "nproc": "2"}),
     ],
 )
@@ -134,7 +135,7 @@ def test_help_shows_what_the_file_sets(orch: Orch, tmp_path: Path) -> None:
     (tmp_path / "orch.toml").write_text(FILE)
     shown = " ".join(orch("launch", "--help", "--profile", "laptop").stdout.split())
     assert "Stop the run after TIME, with exit code 124. [orch.toml: 2h]" in shown
-    assert "1 without GPUs. [orch.toml: 2]" in shown
+    assert "cpu, cpu:4: without GPUs. [orch.toml: 2]" in shown
     assert "A=file B=file" in shown
     (tmp_path / "orch.toml").write_text("x = 1")
     done = orch("launch", "--help")

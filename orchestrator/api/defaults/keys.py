@@ -17,7 +17,8 @@ KEYS: dict[str, Kind] = {
     "exclude": kinds.text("a selection of hosts, such as gpu[0-3]"),
     "transport": kinds.text("the name of a transport"),
     "connect-timeout": kinds.time(0.1),
-    "nproc": kinds.number_or_auto(1024),
+    "nproc": kinds.NPROC,
+    "include": kinds.text("hosts and GPUs in DeepSpeed's words, such as node0:0,2@node1"),
     "launcher": kinds.text("the name of a launcher"),
     "launcher-arg": kinds.words("a list of arguments of the launcher"),
     "env": kinds.VARIABLES,
@@ -60,10 +61,18 @@ REFUSED = {
 }
 """Options of `orch launch` that are no keys, and why."""
 
-# Who gives one of the first in place of a file gives up the file's values of all.
-_HOSTS = (frozenset({"inventory", "local", "slurm"}), frozenset({"nodes", "exclude", "transport"}))
-_FILES = (frozenset({"sync", "no-sync"}), frozenset[str]())
-ALTERNATIVES = (_HOSTS, _FILES)
+_NOTHING = frozenset[str]()
+_HOSTS = frozenset({"inventory", "local", "slurm"})
+_OF_HOSTS = frozenset({"nodes", "exclude", "include", "transport"})
+ALTERNATIVES = (
+    (_HOSTS, _OF_HOSTS),
+    *((frozenset({"include", other}), _NOTHING) for other in ("nodes", "exclude", "nproc")),
+    (frozenset({"sync", "no-sync"}), _NOTHING),
+)
+"""Keys that exclude each other, and those whose values belong to them.
+
+If one of the first is given in place of a file, the file's values of all of them do not count.
+"""
 
 
 def overridden(given: Collection[str]) -> frozenset[str]:

@@ -127,6 +127,19 @@ def _valid(check: Callable[[Any], object], value: object) -> str:
     return word
 
 
+def _nproc(value: object, folder: Path) -> str:
+    from orchestrator.api.nproc import parse_nproc
+
+    return _valid(parse_nproc, value)
+
+
+NPROC = Kind(
+    "a number of ranks, auto, or text as for --nproc, such as gpu[0-3]=8,node1=4",
+    {"anyOf": [{"type": "integer", "minimum": 1}, {"type": "string"}]},
+    _nproc,
+)
+
+
 def time(least: float) -> Kind:
     """Return the kind of times of at least `least` seconds."""
     return Kind(

@@ -151,18 +151,21 @@ def test_all_faults_are_in_one_message_with_their_places() -> None:
 
 
 def test_place_in_pyproject_is_that_of_the_key() -> None:
-    Path("pyproject.toml").write_text("[project]\nname = 'x'\n[tool.orch]\n  nproc = 0\n")
+    Path("pyproject.toml").write_text("[project]\nname = 'x'\n[tool.orch]\n  main-port = 0\n")
     with pytest.raises(UsageError) as caught:
         read_defaults()
     assert caught.value.message == (
-        "pyproject.toml:4:3: nproc: expected a number from 1 to 1024, or auto; found 0"
+        "pyproject.toml:4:3: main-port: expected a number from 1 to 65535, or auto; found 0"
     )
 
 
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("nproc = true", "expected a number from 1 to 1024, or auto; found true"),
+        ("nproc = true", "expected a number of ranks, auto, or text as for --nproc"),
+        ("nproc = 0", "such as gpu[0-3]=8,node1=4; found 0"),
+        ("main-port = true", "expected a number from 1 to 65535, or auto; found true"),
+        ('nproc = 2\ninclude = "a"', "nproc and include exclude each other"),
         ("restarts = 1.5", "expected a number from 0 to 1000; found 1.5"),
         ("stall = 0.5", "expected a time of at least 1 s"),
         ("timeout = nan", "expected a time of at least 0 s"),
