@@ -27,6 +27,10 @@ no-sync = true
 env = {A = "file", B = "file"}
 fetch = ["checkpoints/"]
 
+[profiles.queue]
+slurm = "-N 4"
+slurm-login = "login1"
+
 [profiles.laptop]
 local = 2
 nproc = 2
@@ -86,6 +90,8 @@ def test_launch_gets_what_the_file_sets(folder: Path) -> None:
         ("--profile laptop", ("hosts", "nodes"), {"local": 2, "nproc": "2", "timeout": "2h"}),
         ("--profile laptop --nproc 3", (), {"local": 2, "nproc": "3"}),
         ("--profile laptop --include local0", ("nproc",), {"local": 2, "include": "local0"}),
+        ("--profile queue --slurm -N2", ("hosts",), {"slurm": "-N2", "slurm_login": "login1"}),
+        ("--profile queue --local 1", ("slurm", "slurm_login"), {"local": 1}),
         ("--profile laptop -i a.yaml", ("local", "nodes"), {"hosts": "a.yaml", "nproc": "2"}),
     ],
 )
@@ -147,12 +153,12 @@ def test_config_shows_values_and_their_places(orch: Orch, tmp_path: Path) -> Non
     (tmp_path / "orch.toml").write_text(FILE)
     done = orch("config", "--profile", "laptop", ORCH_INVENTORY="other.yaml")
     rows = {line.split()[0]: line.split(maxsplit=2)[1:] for line in done.stdout.splitlines()}
-    assert rows["local"] == ["2", "orch.toml:10 (profile laptop)"]
+    assert rows["local"] == ["2", "orch.toml:14 (profile laptop)"]
     assert rows["timeout"] == ["2h", "orch.toml:3"]
     assert rows["grace"] == ["3s", "default"]
     assert rows["stall"] == ["-", "default"]
     assert rows["inventory"] == ["other.yaml", "$ORCH_INVENTORY"]
-    assert done.stderr == "orch: orch.toml has the profiles laptop\n"
+    assert done.stderr == "orch: orch.toml has the profiles queue, laptop\n"
     printed = json.loads(orch("config", "--output", "json").stdout)
     by_option = {each["option"]: each for each in printed["settings"]}
     assert by_option["timeout"] == {

@@ -13,6 +13,7 @@ KEYS: dict[str, Kind] = {
     "inventory": kinds.INVENTORY,
     "local": kinds.number(1, 64),
     "slurm": kinds.SLURM,
+    "slurm-login": kinds.text("a login host"),
     "nodes": kinds.text("a selection of hosts, such as gpu[0-3]"),
     "exclude": kinds.text("a selection of hosts, such as gpu[0-3]"),
     "transport": kinds.text("the name of a transport"),
@@ -42,6 +43,7 @@ KEYS: dict[str, Kind] = {
 IN_PROFILES = {
     "local": "the script would run on this machine",
     "slurm": "each launch would ask for nodes",
+    "slurm-login": "it belongs to slurm",
 }
 """Keys that stand in profiles only, so that they are chosen by name; and why."""
 REFUSED = {
@@ -67,6 +69,7 @@ _OF_HOSTS = frozenset({"nodes", "exclude", "include", "transport"})
 ALTERNATIVES = (
     (_HOSTS, _OF_HOSTS),
     *((frozenset({"include", other}), _NOTHING) for other in ("nodes", "exclude", "nproc")),
+    *((frozenset({"slurm-login", other}), _NOTHING) for other in ("inventory", "local")),
     (frozenset({"sync", "no-sync"}), _NOTHING),
 )
 """Keys that exclude each other, and those whose values belong to them.
