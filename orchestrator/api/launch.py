@@ -284,7 +284,7 @@ def check(request: Request) -> None:
     if request.script is None:
         return
     text = request.script.read_text(encoding="utf-8-sig", errors="replace")
-    problem = launcher.check_script(text)
+    problem = launcher.check_script(text, request.job)
     if problem is not None:
         raise PlanError(
             f"{request.script}:{problem.line}: {problem.message}", remedy=problem.remedy

@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Literal
 
 from orchestrator import events
+from orchestrator.api.engine import job_for
 from orchestrator.api.hosts import Note, open_hosts
 from orchestrator.api.job import JobOptions, JobRequest, local_name, read_job
 from orchestrator.api.nproc import with_nproc
@@ -76,6 +77,7 @@ async def preflight(
                 "no files can be copied to the nodes",
                 "bring them there yourself, and use --no-sync",
             )
+        asked = replace(asked, job=job_for(asked, inventory.hosts, note))
         warn_of_unsent_files(asked.job, asked.source, asked.script, emit)
         fleet = Fleet(inventory.hosts, transport)
         try:

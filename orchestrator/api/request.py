@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
+from orchestrator.api.engine import job_for
 from orchestrator.api.hosts import Note, open_hosts
 from orchestrator.api.job import JobOptions, local_name, read_job
 from orchestrator.api.launch import Request
@@ -87,14 +88,15 @@ async def launch_request(
     asked = read_job(
         script, arguments, options, launcher_arguments=launcher_arguments, before=before
     )
-    job = replace(asked.job, elastic=_elastic(options.get("elastic"), restarts))
+    elastic = _elastic(options.get("elastic"), restarts)
+    asked = replace(asked, job=replace(asked.job, elastic=elastic))
     async with (
         slurm_hosts(options, asked.job, note, interrupts) as hosts,
         open_hosts(
-            hosts, local_name=local_name(job), include=options.get("include"), note=note
+            hosts, local_name=local_name(asked.job), include=options.get("include"), note=note
         ) as (inventory, transport),
     ):
-        job = with_nproc(job, asked.nproc, inventory)
+        job = with_nproc(job_for(asked, inventory.hosts, note), asked.nproc, inventory)
         if asked.program is not None and preflight != "off":
             check_started_once(asked.program, choose_launcher(inventory.hosts, job))
         yield Request(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from orchestrator.errors import UsageError
 from orchestrator.plan.job import Job
@@ -103,7 +104,22 @@ class Launcher(ABC):
         """Return the option, such as `--max-restarts`, that it reads from this variable; None for none."""
         return None
 
-    def check_script(self, text: str) -> ScriptProblem | None:
+    def why_chosen(self, text: str, job: Job, folder: Path | None) -> str | None:
+        """Return why a script with this text surely is for this launcher, worded to follow "because".
+
+        Asked if no launcher is named; None unless it is sure. `folder` is as in `configure`.
+        """
+        return None
+
+    def configure(self, job: Job, folder: Path | None) -> Job:
+        """Return the job with what files on this machine say to this launcher; by default, nothing.
+
+        `folder` is the copied folder in which the ranks start (None: nothing is copied). Called once for
+        a launch, also before its restarts. Raises UsageError.
+        """
+        return job
+
+    def check_script(self, text: str, job: Job) -> ScriptProblem | None:
         """Return why a script with this text is sure to fail under it, if that can be seen."""
         return None
 
@@ -111,6 +127,8 @@ class Launcher(ABC):
         """Tell whether it restarts failed ranks, with this command line."""
         return False
 
-    def without_restarts(self, arguments: Sequence[str]) -> tuple[str, ...]:
-        """Return the job's arguments for it without those that make it restart ranks."""
+    def trial_arguments(self, arguments: Sequence[str]) -> tuple[str, ...]:
+        """Return its arguments for a script of orch's own: those of the job, without those that make it
+        restart ranks, read files of the project, or pass arguments to the script.
+        """
         return tuple(arguments)

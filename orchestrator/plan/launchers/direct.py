@@ -7,6 +7,8 @@ torch.distributed and Lightning see a torchrun job; rank 0 hosts the store itsel
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from orchestrator.plan.job import Job
 from orchestrator.plan.launchers.base import Launcher, Process, Share
 
@@ -16,12 +18,25 @@ class Direct(Launcher):
     help = "orch starts every rank"
 
     def processes(self, share: Share, job: Job) -> tuple[Process, ...]:
-        return tuple(_rank(share, job, local_rank) for local_rank in range(share.devices))
+        argv = job.rank_command(share.python)
+        return tuple(
+            rank_process(share, local_rank, argv, environment_of(share, local_rank))
+            for local_rank in range(share.devices)
+        )
 
 
-def _rank(share: Share, job: Job, local_rank: int) -> Process:
+def rank_process(
+    share: Share, local_rank: int, argv: tuple[str, ...], environment: Mapping[str, str]
+) -> Process:
+    """Return the process of one rank of the share."""
     rank = share.first_rank + local_rank
-    environment = {
+    return Process(f"rank-{rank}", argv, environment, rank=rank, local_rank=local_rank)
+
+
+def environment_of(share: Share, local_rank: int) -> dict[str, str]:
+    """Return the variables of one rank of the share."""
+    rank = share.first_rank + local_rank
+    return {
         "RANK": str(rank),
         "LOCAL_RANK": str(local_rank),
         "WORLD_SIZE": str(share.world_size),
@@ -40,8 +55,6 @@ def _rank(share: Share, job: Job, local_rank: int) -> Process:
         "TORCHELASTIC_USE_AGENT_STORE": "False",
         "TORCH_NCCL_ASYNC_ERROR_HANDLING": "1",
     }
-    argv = job.rank_command(share.python)
-    return Process(f"rank-{rank}", argv, environment, rank=rank, local_rank=local_rank)
 
 
 LAUNCHER = Direct()

@@ -57,7 +57,7 @@ class FabricRun(TorchrunOptions):
         )
         return (Process("launcher", argv),)
 
-    def check_script(self, text: str) -> ScriptProblem | None:
+    def check_script(self, text: str, job: Job) -> ScriptProblem | None:
         line = find_launch_call(text)
         return None if line is None else ScriptProblem(line, _LAUNCH_CALL, _LAUNCH_CALL_REMEDY)
 

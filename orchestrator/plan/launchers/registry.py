@@ -11,10 +11,15 @@ from orchestrator.util.plugins import Plugins, load_plugins, plugin_names
 from orchestrator.util.text import nearest
 
 GROUP = "orch.launchers"
-BUILT_IN = ("torchrun", "fabric", "python", "direct")
+BUILT_IN = ("torchrun", "fabric", "accelerate", "deepspeed", "python", "direct")
 """Modules of this package, imported when they are needed."""
 
 DEFAULT = "torchrun"
+
+_RENAMED = {
+    "lightning": "`lightning run model` and `fabric run` are the same: --launcher fabric",
+}
+"""What to use for commands that are no launchers here."""
 
 
 def names() -> tuple[str, ...]:
@@ -40,6 +45,8 @@ def find(name: str) -> Launcher:
     there_are = f"There are {', '.join((*BUILT_IN, *plugins.found))}"
     if (broken := plugins.find_broken(name)) is not None:
         raise UsageError(f"launcher {broken}", remedy=f"repair that package. {there_are}")
+    if name in _RENAMED:
+        raise UsageError(f"{name} is no launcher of orch", remedy=_RENAMED[name])
     meant = nearest(name, (*BUILT_IN, *plugins.found))
     did = f"did you mean {meant}? " if meant else ""
     raise UsageError(f"unknown launcher {name!r}", remedy=f"{did}{there_are}")

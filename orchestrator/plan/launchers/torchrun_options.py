@@ -51,10 +51,13 @@ _FROM_VARIABLES = word_set(
 
 
 class TorchrunOptions(Launcher):
-    """The options of torchrun, which `fabric run` passes on to it."""
+    """The options of torchrun, which `fabric run` passes on to it, and Accelerate adds to its own."""
+
+    owned: Mapping[str, str | None] = _OWNED
+    """The options that the plan sets, each with what to use instead (None: there is nothing to choose)."""
 
     def check_job(self, job: Job) -> None:
-        check_arguments(self.name, job.launcher_arguments)
+        check_arguments(self.name, job.launcher_arguments, self.owned)
 
     def check_variables(self, variables: Mapping[str, str]) -> None:
         for variable, value in variables.items():
@@ -80,7 +83,7 @@ class TorchrunOptions(Launcher):
     def restarts_ranks(self, argv: Sequence[str], environment: Mapping[str, str]) -> bool:
         return restarts_of(argv, environment) != "0"
 
-    def without_restarts(self, arguments: Sequence[str]) -> tuple[str, ...]:
+    def trial_arguments(self, arguments: Sequence[str]) -> tuple[str, ...]:
         kept, before = [], ""
         for argument in arguments:
             is_value = _is_max_restarts(before) and "=" not in before
@@ -90,9 +93,11 @@ class TorchrunOptions(Launcher):
         return tuple(kept)
 
 
-def check_arguments(name: str, arguments: Sequence[str]) -> None:
-    """Raise UsageError if `arguments` for the launcher `name` include an option that the plan sets, or a
-    word that the launcher would take for the script.
+def check_arguments(
+    name: str, arguments: Sequence[str], owned: Mapping[str, str | None] = _OWNED
+) -> None:
+    """Raise UsageError if `arguments` for the launcher `name` include an option that the plan sets, one of
+    `owned`, or a word that the launcher would take for the script.
     """
     for before, argument in zip(("", *arguments), arguments, strict=False):
         is_value = before.startswith("-") and "=" not in before
@@ -101,9 +106,9 @@ def check_arguments(name: str, arguments: Sequence[str]) -> None:
                 f"--launcher-arg {argument}: not an option, so {name} would take it for the script",
                 remedy="write arguments of the script after SCRIPT",
             )
-        option = _owned(argument)
+        option = _find_owned(argument, owned)
         if option is not None:
-            instead = _OWNED[option]
+            instead = owned[option]
             raise UsageError(
                 f"--launcher-arg {argument}: orch sets {option} itself",
                 remedy=f"use {instead}" if instead else None,
@@ -128,11 +133,11 @@ def restarts_of(argv: Sequence[str], environment: Mapping[str, str]) -> str:
 
 def _is_max_restarts(argument: str) -> bool:
     """Tell whether torchrun takes `argument` for its --max-restarts, in full or abbreviated."""
-    option = _option_of(argument)
+    option = option_of(argument)
     return len(option) > len("--m") and _MAX_RESTARTS.startswith(option)
 
 
-def _option_of(argument: str) -> str:
+def option_of(argument: str) -> str:
     """Return the option of `--an_option=VALUE` as torchrun documents it: `--an-option`."""
     return argument.split("=", 1)[0].replace("_", "-")
 
@@ -140,12 +145,12 @@ def _option_of(argument: str) -> str:
 def _option_of_variable(variable: str) -> str:
     """Return the option that a variable sets: `--max-restarts` for PET_MAX_RESTARTS; empty for none."""
     name = variable.removeprefix(_PREFIX)
-    return "" if name == variable else _option_of(f"--{name.lower()}")
+    return "" if name == variable else option_of(f"--{name.lower()}")
 
 
-def _owned(argument: str) -> str | None:
-    """Return the option of the plan that `argument` sets, in full or abbreviated, as argparse allows."""
-    option = _option_of(argument)
-    if option in _OWNED or not option.startswith("--"):
-        return option if option in _OWNED else None
-    return next((owned for owned in _OWNED if owned.startswith(option)), None)
+def _find_owned(argument: str, owned: Mapping[str, str | None]) -> str | None:
+    """Return the one of `owned` that `argument` sets, in full or abbreviated, as argparse allows."""
+    option = option_of(argument)
+    if option in owned or not option.startswith("--"):
+        return option if option in owned else None
+    return next((each for each in owned if each.startswith(option)), None)

@@ -99,8 +99,7 @@ def _plan(kind: type[Result], context: Context, name: str, argument: str) -> Pla
         module=False,
         program=False,
         devices=1 if kind is Gloo else job.devices,
-        # A trial that fails must not be restarted.
-        launcher_arguments=context.launcher.without_restarts(job.launcher_arguments),
+        launcher_arguments=context.launcher.trial_arguments(job.launcher_arguments),
     )
     network = Network(
         plan.main_address,

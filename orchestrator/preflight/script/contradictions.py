@@ -73,7 +73,7 @@ def check_script(context: Context) -> list[Finding]:
 
 
 def _against_launcher(context: Context, script: Script) -> Iterator[Hint]:
-    problem = context.launcher.check_script(script.text)
+    problem = context.launcher.check_script(script.text, context.job)
     if problem is not None:
         yield Hint(Status.FAIL, problem.line, problem.message, problem.remedy)
 

@@ -52,7 +52,7 @@ def test_plugin_is_found_and_listed_last(installed: Path) -> None:
     with pytest.raises(UsageError, match="unknown launcher 'mpj'") as caught:
         registry.find("mpj")
     assert caught.value.remedy == (
-        "did you mean mpi? There are torchrun, fabric, python, direct, mpi"
+        f"did you mean mpi? There are {', '.join(registry.BUILT_IN)}, mpi"
     )
 
 

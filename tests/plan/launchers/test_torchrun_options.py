@@ -98,9 +98,9 @@ def test_restarts_of_equals_what_torchrun_reads(
 @given(
     st.lists(st.sampled_from(["--max-restarts", "--max_restarts=3", "--max-r", "3", "--role=x"]))
 )
-def test_without_restarts_removes_all_of_them(words: list[str]) -> None:
-    assert restarts_of(torchrun.LAUNCHER.without_restarts(words), {}) == "0"
-    left = torchrun.LAUNCHER.without_restarts(["--tee", "3", "--max-restarts", "2", "-r", "3"])
+def test_trial_arguments_restart_no_rank(words: list[str]) -> None:
+    assert restarts_of(torchrun.LAUNCHER.trial_arguments(words), {}) == "0"
+    left = torchrun.LAUNCHER.trial_arguments(["--tee", "3", "--max-restarts", "2", "-r", "3"])
     assert left == (
         "--tee",
         "3",
