@@ -32,17 +32,29 @@ class _Launcher:
     own: tuple[str, ...] = ()
     renamed: Mapping[str, str] = field(default_factory=dict)
     flags: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    kept: frozenset[str] = frozenset()
+    kept: frozenset[str] | re.Pattern[str] = frozenset()
+
+    def keeps(self, option: str) -> bool:
+        """Tell whether the launcher gets this option as it is."""
+        if isinstance(self.kept, frozenset):
+            return option in self.kept
+        return self.kept.fullmatch(option) is not None
 
 
 _OF_TORCHRUN = """
     --max-restarts --monitor-interval --start-method --event-log-handler --role --log-dir -r --redirects -t
     --tee --local-ranks-filter --numa-binding --signals-to-handle --shutdown-timeout
 """
-_OF_ACCELERATE = """
-    --cpu --multi-gpu --multi-cpu --tpu --use-deepspeed --use-fsdp --use-megatron-lm --quiet -q --debug
-    --same-network
+_FLAGS_OF_ACCELERATE = """
+    --use-deepspeed --use-fsdp --use-megatron-lm --use-parallelism-config --quiet -q --debug
+    --enable-cpu-affinity
 """
+# Accelerate has options by the dozen: all with these names are passed to it.
+_OF_ACCELERATE = re.compile(
+    r"--(config-file|mixed-precision|max-restarts|role|log-dir|tee|monitor-interval|"
+    r"num-cpu-threads-per-process|gradient-\w[\w-]*|zero-stage|zero3-[\w-]+|offload-[\w-]+|"
+    r"deepspeed-(config-file|moe-layer-cls-names)|(dynamo|fsdp|fp8|megatron-lm|parallelism-config)-[\w-]+)"
+)
 _TORCHRUN = _Launcher(
     renamed={
         "--nproc-per-node": "--nproc",
@@ -66,15 +78,21 @@ _FABRIC = _Launcher(
 )
 _ACCELERATE = _Launcher(
     after=("launch",),
-    renamed={"--mixed-precision": "--env=ACCELERATE_MIXED_PRECISION"},
+    own=("--launcher", "accelerate"),
+    renamed={"--main-process-port": "--main-port"},
     flags={
         "-m": ("-m",),
         "--module": ("-m",),
         "--no-python": ("--no-python",),
-        **dict.fromkeys(_OF_ACCELERATE.split(), ()),
+        "--same-network": (),
+        "--cpu": ("--env=ACCELERATE_USE_CPU=true",),
+        "--multi-gpu": (),
+        **{flag: (f"--launcher-arg={flag}",) for flag in _FLAGS_OF_ACCELERATE.split()},
     },
+    kept=_OF_ACCELERATE,
 )
 _DEEPSPEED = _Launcher(
+    own=("--launcher", "deepspeed"),
     renamed={
         "--num-gpus": "--nproc",
         "--master-port": "--main-port",
@@ -85,7 +103,7 @@ _DEEPSPEED = _Launcher(
         "--module": ("-m",),
         "--no-python": ("--no-python",),
         "--no-ssh": (),
-        "--no-local-rank": (),
+        "--no-local-rank": ("--launcher-arg=--no_local_rank",),
         "--force-multi": (),
     },
 )
@@ -226,15 +244,15 @@ def _of_launcher(launcher: _Launcher, words: list[str]) -> list[str] | None:
             continue
         if not equals and words and not _looks_like_script(words):
             value = words.pop(0)
-        options += _translated(launcher, option, value)
+        options += _translated(launcher, option, value, word)
     rest = _line(words)
     return None if rest is None else [*options, *rest]
 
 
-def _translated(launcher: _Launcher, option: str, value: str) -> Iterable[str]:
-    """Return orch's form of an option with a value."""
-    if option in launcher.kept:
-        joined = f"{option}={value}" if option.startswith("--") else f"{option}{value}"
+def _translated(launcher: _Launcher, option: str, value: str, word: str) -> Iterable[str]:
+    """Return orch's form of an option with a value, typed as `word`."""
+    if launcher.keeps(option):
+        joined = f"{word}={value}" if word.startswith("--") else f"{word}{value}"
         return [f"--launcher-arg={joined}"]
     name = launcher.renamed.get(option)
     if name is None or not value or (name == "--elastic" and ":" not in value):

@@ -70,14 +70,14 @@ async def preflight(
     name, include = local_name(asked.job), options.get("include")
     opened = open_hosts(options, local_name=name, include=include, note=note)
     async with opened as (inventory, transport):
-        asked = replace(asked, job=with_nproc(asked.job, asked.nproc, inventory))
         if sends:
             require_files(
                 transport,
                 "no files can be copied to the nodes",
                 "bring them there yourself, and use --no-sync",
             )
-        asked = replace(asked, job=job_for(asked, inventory.hosts, note))
+        job = job_for(asked, inventory.hosts, note)
+        asked = replace(asked, job=with_nproc(job, asked.nproc, inventory))
         warn_of_unsent_files(asked.job, asked.source, asked.script, emit)
         fleet = Fleet(inventory.hosts, transport)
         try:

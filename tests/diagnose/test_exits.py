@@ -16,7 +16,7 @@ def verdict(evidence: Evidence, log: bytes = b"") -> Hit:
     return found
 
 
-@pytest.mark.parametrize("code", [-9, 137])
+@pytest.mark.parametrize("code", [-9, 137, 247])
 def test_sigkill_alone_is_not_out_of_memory(code: int) -> None:
     hit = verdict(Evidence(exits=(Exit(3, code, "node1", 4711),)))
     assert (hit.signature.id, hit.ranks) == ("exit.kill", (3,))

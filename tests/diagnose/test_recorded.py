@@ -12,6 +12,11 @@ TEXTS = Path(__file__).parent.parent / "recorded" / "failures"
 
 # Printed by software that was made to fail: tests/recorded/failures/cases.py.
 PRINTED = {
+    "accelerate-config-keys": "accelerate.unknown-key",
+    "accelerate-config-missing": "accelerate.no-config",
+    "accelerate-option-unknown": "accelerate.option",
+    "accelerate-fsdp-options": "accelerate.option",
+    "deepspeed-local-rank": "launcher.local-rank-option",
     "allocator": "memory.allocation",
     "arguments-unknown": "launcher.arguments",
     "checkpoint-distributed": "disk.no-file",

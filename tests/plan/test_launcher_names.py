@@ -18,6 +18,8 @@ _NVLINK = "`fabric` connects GPUs here"
 ALLOWED = {
     ("api/nodes.py", "python"): _INTERPRETER,
     ("cli/commands.py", "torchrun"): _FOREIGN,
+    ("api/other_launchers.py", "accelerate"): _FOREIGN,
+    ("api/other_launchers.py", "deepspeed"): _FOREIGN,
     ("api/other_launchers.py", "fabric"): _FOREIGN,
     ("api/other_launchers.py", "python"): _FOREIGN,
     ("api/other_launchers.py", "torchrun"): _FOREIGN,

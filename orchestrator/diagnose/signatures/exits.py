@@ -1,7 +1,8 @@
 """How a process ended: signals and exit codes. A few of these rows also match the text of a shell or of
 Python's faulthandler.
 
-For SIGKILL, a shell or container reports 137 = 128 + 9, torchrun and subprocess -9.
+For SIGKILL, a shell or container reports 137 = 128 + 9, torchrun and subprocess -9, DeepSpeed's launcher
+247 = 256 - 9.
 """
 
 from __future__ import annotations

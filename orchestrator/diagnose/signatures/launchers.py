@@ -1,4 +1,4 @@
-"""torchrun, Lightning, and scripts that do not fit them."""
+"""torchrun, Accelerate, Lightning, and scripts that do not fit them."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ SIGNATURES = (
         id="launcher.local-rank-option",
         meaning="the script does not accept --local-rank",
         patterns=(r"error: unrecognized arguments:.* --local[-_]rank\b",),
-        cause="torch.distributed.launch passes --local-rank to the script, torchrun does not",
-        fix="start it with torchrun and read os.environ['LOCAL_RANK']",
+        cause="torch.distributed.launch and DeepSpeed pass --local_rank to the script, torchrun does not",
+        fix="start it with torchrun and read LOCAL_RANK, or pass --no_local_rank to DeepSpeed's launcher",
         check="sw.script",
     ),
     Signature(
@@ -80,6 +80,35 @@ SIGNATURES = (
         cause="{path} is not on this node; a non-interactive login activates no environment",
         fix="give the absolute path of the environment's command (orch: `python:` in the inventory)",
         check="sw.launcher",
+    ),
+    Signature(
+        id="accelerate.unknown-key",
+        meaning="Accelerate does not know a key of its configuration",
+        patterns=(
+            r"The config file at (?P<path>[^\n]{1,400}) had unknown keys \(\[(?P<keys>[^\]\n]{1,400})\]\)",
+        ),
+        cause="another release of Accelerate wrote {path}: this one does not know {keys}",
+        fix="install the same accelerate on all nodes, or remove these keys from the file",
+    ),
+    Signature(
+        id="accelerate.no-config",
+        meaning="Accelerate's configuration is not on this node",
+        patterns=(r"The passed configuration file `(?P<path>[^`\n]{1,400})` does not exist",),
+        cause="{path} does not exist here: it was not copied, or the path starts in another folder",
+        fix="keep it in the project, and name it from the folder in which the ranks start",
+        check="sw.code",
+    ),
+    Signature(
+        id="accelerate.option",
+        meaning="`accelerate launch` does not accept its options",
+        patterns=(
+            r"^Accelerate launch command: error: (?P<why>[^\n]{1,400})",
+            r"ValueError: (?P<why>Unknown (?:mixed_precision mode|dynamo backend): [^\n]{1,200})",
+            r"ValueError: (?P<why>When using `--fsdp_[^\n]{1,200})",
+            r"ValueError: (?P<why>You can only use one of `--[^\n]{1,200})",
+        ),
+        cause="{why}",
+        fix="correct that option (orch: --launcher-arg) or the key of that name in the configuration",
     ),
     Signature(
         id="lightning.launched-twice",

@@ -77,11 +77,11 @@ def check_disk(node: NodeContext) -> Sequence[Verdict]:
     (`~/.local/state/orch`, the logs of runs) and in `/tmp`, and whether a small file can be written there.
 
     Fails if orch could not do its part: less than 16 MiB, no inode, or a write that fails (quota,
-    permission, read-only) in its own folder, or in a working folder that the script is to be sent to. Also
-    fails if orch's own folder is mounted noexec and the launcher is torchrun or `fabric run`. The same in
-    `/tmp`, or in a working folder with `--no-sync`, warns: the job may write elsewhere. Also warns below
-    256, 64 and 16 MiB in this order, if less than 5 GiB and less than 5 % are left, and if there are fewer
-    than 1000 inodes.
+    permission, read-only) in its own folder, or in a working folder that the script is to be sent to.
+    Also fails if orch's own folder is mounted noexec and the launcher is torchrun, or runs it (`fabric
+    run`, `accelerate launch`). The same in `/tmp`, or in a working folder with `--no-sync`, warns: the
+    job may write elsewhere. Also warns below 256, 64 and 16 MiB in this order, if less than 5 GiB and
+    less than 5 % are left, and if there are fewer than 1000 inodes.
     """
     found = node.answer(DISK)
     data = {each.role: {"path": each.path, "free": each.free} for each in found}

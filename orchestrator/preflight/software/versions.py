@@ -31,10 +31,11 @@ def check_versions(context: Context) -> list[Finding]:
     lightning, or another driver only warns, as do GPUs with a torch that is built for CPUs. If launcher
     and script need only the standard library, all of it only warns.
 
-    If torch is missing, it fails with torchrun or `fabric run` as the launcher; else it warns, if the
-    script imports it. Mostly another Python was meant: the remedy names one that has torch, if there is
-    one, for `python:` in the inventory; else it installs what the others have with that node's
-    interpreter, or in an environment of its own if the system manages that (PEP 668).
+    If torch is missing, it fails with a launcher that needs it (torchrun, `fabric run`, `accelerate
+    launch`); else it warns, if the script imports it. Mostly another Python was meant: the remedy names
+    one that has torch, if there is one, for `python:` in the inventory; else it installs what the others
+    have with that node's interpreter, or in an environment of its own if the system manages that (PEP
+    668).
     """
     software = context.answers_to(SOFTWARE)
     interpreters = {name: each.interpreter for name, each in software.items() if each.interpreter}

@@ -526,6 +526,23 @@ python -c 'import torch; torch.cuda.set_device(0)'""",
     "cuda-backend-missing": """
 MASTER_ADDR=127.0.0.1 MASTER_PORT=29500 RANK=0 WORLD_SIZE=1 python -c 'import torch.distributed as d; d.init_process_group("nccl")'""",
     # -- Lightning
+    # -- Accelerate and DeepSpeed
+    "accelerate-config-keys": """
+printf 'distributed_type: MULTI_GPU\nnum_processes: 8\nnew_key_of_a_later_release: 1\n' > accelerate_config.yaml
+python -m accelerate.commands.launch --config_file accelerate_config.yaml train.py""",
+    "accelerate-config-missing": """
+python -m accelerate.commands.launch --config_file configs/fsdp.yaml train.py""",
+    "accelerate-option-unknown": """
+python -m accelerate.commands.launch --multi_gpu --num_process 8 train.py""",
+    "accelerate-fsdp-options": """
+python -m accelerate.commands.launch --use_fsdp --num_processes 2 --mixed_precision no --fsdp_cpu_ram_efficient_loading true --fsdp_sync_module_states '' train.py""",
+    "deepspeed-local-rank": """
+cat > train.py <<'PY'
+import argparse
+argparse.ArgumentParser().parse_args()
+PY
+python -m deepspeed.launcher.launch --world_info=$(printf '{"node0": [0]}' | base64) --master_addr=127.0.0.1 --master_port=29500 train.py""",
+    # -- Lightning
     "fabric-launch-twice": """
 cat > train.py <<'PY'
 from lightning.fabric import Fabric
