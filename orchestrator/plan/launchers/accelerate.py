@@ -35,7 +35,7 @@ _OWNED = {
     "--machine-rank": "the order of the hosts",
     "--main-process-ip": "--main-address",
     "--main-process-port": "--main-port",
-    "--gpu-ids": "-e CUDA_VISIBLE_DEVICES=...",
+    "--gpu-ids": "devices: [0, 2] in the inventory",
     "--cpu": _ON_CPU,
     "--same-network": None,
     "--rdzv-backend": None,

@@ -184,7 +184,7 @@ def test_configuration_that_orch_cannot_read_needs_its_type(tmp_path: Path) -> N
         ("--num_processes=4", "use --nproc"),
         ("--machine-rank=1", "use the order of the hosts"),
         ("--cpu", "use -e ACCELERATE_USE_CPU=true"),
-        ("--gpu_ids=0", "use -e CUDA_VISIBLE_DEVICES"),
+        ("--gpu_ids=0", "use devices: "),
         ("--deepspeed_multinode_launcher=pdsh", ""),
         ("-m", "use --module"),
     ],
