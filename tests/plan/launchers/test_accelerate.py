@@ -76,8 +76,8 @@ def test_single_rank_is_a_program_with_a_rank() -> None:
     assert process.argv[-6:] == ("--no_python", "--", "/opt/py", "-u", "train.py", "x")
     assert process.argv[process.program_at :] == ("/opt/py", "-u", "train.py", "x")
     assert process.environment["RANK"] == process.environment["LOCAL_RANK"] == "0"
-    told = Job("train.py", launcher_arguments=("--multi_gpu",))
-    assert "--multi_gpu" not in LAUNCHER.processes(alone, told)[0].argv
+    marked = Job("train.py", launcher_arguments=("--multi_gpu",))
+    assert "--multi_gpu" not in LAUNCHER.processes(alone, marked)[0].argv
 
 
 @pytest.mark.parametrize(
