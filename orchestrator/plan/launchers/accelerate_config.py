@@ -10,11 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ruamel.yaml.nodes import MappingNode, ScalarNode
-
 from orchestrator.errors import UsageError
-from orchestrator.inventory.problems import Problems
-from orchestrator.inventory.yaml_nodes import NotYaml, compose, position
 from orchestrator.util.bounded_read import Unreadable, read_bounded
 from orchestrator.util.text import escaped, quoted
 
@@ -98,6 +94,12 @@ def _is_config(file: Path) -> bool:
 
 def _values(file: Path) -> dict[str, tuple[str, int]]:
     """Return the scalars at the top of a YAML or JSON file by key, each with its line (from 1)."""
+    # Slow to import, and the help of commands lists the launchers.
+    from ruamel.yaml.nodes import MappingNode, ScalarNode
+
+    from orchestrator.inventory.problems import Problems
+    from orchestrator.inventory.yaml_nodes import NotYaml, compose, position
+
     shown = escaped(str(file))
     problems = Problems(shown)
     try:
