@@ -16,6 +16,8 @@ from pathlib import Path
 import pytest
 from labkit.containers import Containers, missing
 
+from tests.warm import Warm
+
 from .orch import Orch
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
@@ -119,6 +121,18 @@ def test_run_outlives_its_controller_and_is_stopped(on: Orch, containers: Contai
 def test_exec_passes_on_bytes_and_exit_codes(on: Orch) -> None:
     done = on("exec", "--", "sh", "-c", "hostname; exit 3")
     assert (done.returncode, done.stdout) == (3, "node-a │ node-a\nnode-b │ node-b\n")
+
+
+def test_command_and_shell_have_a_terminal_of_this_size(
+    on: Orch, containers: Containers, warm: Warm, environment: dict[str, str], tmp_path: Path
+) -> None:
+    words = ["exec", "-t", "--nodes", "node-b", "--", "sh", "-c"]
+    given = {**environment, "PATH": containers.path, "TERM": "xterm-256color"}
+    script = "echo on-$(hostname) $TERM $(stty size); exit 4"
+    code, shown = warm.run_on_terminal([*words, script], given, tmp_path, (31, 97))
+    assert code == 4
+    assert b"on-node-b xterm-256color 31 97\r\n" in shown
+    await_no_process(containers)
 
 
 def test_exec_that_times_out_ends_the_command(on: Orch, containers: Containers) -> None:

@@ -49,10 +49,11 @@ class DockerTransport(ProgramTransport):
     def describe(self) -> dict[str, Any]:
         return {**super().describe(), "user": self._user}
 
-    def argv(self, host: Host, line: str) -> list[str]:
+    def argv(self, host: Host, line: str, *, terminal: bool = False) -> list[str]:
         user = host.user or self._user
         as_user = [] if user is None else ["--user", user]
-        program = [self.name, "exec", "--interactive", *as_user, host.address]
+        tty = ["--tty"] if terminal else []
+        program = [self.name, "exec", "--interactive", *tty, *as_user, host.address]
         return [*program, "sh", "-c", line]
 
 
@@ -122,11 +123,12 @@ class KubectlTransport(ProgramTransport):
     def describe(self) -> dict[str, Any]:
         return {**super().describe(), **self._options}
 
-    def argv(self, host: Host, line: str) -> list[str]:
+    def argv(self, host: Host, line: str, *, terminal: bool = False) -> list[str]:
+        tty = ["--tty"] if terminal else []
         options = [
             f"--{name}={value}" for name, value in self._options.items() if value is not None
         ]
-        program = ["kubectl", "exec", "--stdin", "--quiet", *options, host.address]
+        program = ["kubectl", "exec", "--stdin", *tty, "--quiet", *options, host.address]
         return [*program, "--", "sh", "-c", line]
 
 

@@ -12,7 +12,8 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from orchestrator.errors import ConnectionLost, NodeError, Unreachable
-from orchestrator.remote.base import ShellError
+from orchestrator.remote.base import Screen, ShellError
+from orchestrator.remote.command.terminal import TerminalProgram
 from orchestrator.remote.command.verdicts import Verdicts
 from orchestrator.remote.process import ProcessChannel, ProcessNode
 from orchestrator.util.text import printable
@@ -44,9 +45,14 @@ _IN_OWN_GROUP = """read -r _ _ _ _ group _ </proc/$$/stat
 exec $setsid /bin/sh -c {script}
 """
 
+# A container's environment has no SHELL.
+_SHELL = 'exec "${SHELL:-$(command -v bash || command -v sh)}" -l'
+
 
 class CommandNode(ProcessNode):
     """The node on which the program `command(script)` runs a script; `verdicts` say why it does not.
+
+    The program `in_terminal(script)` does so in a terminal.
 
     `check` has `timeout` seconds. If a channel is silent, the node must run an empty script about every
     `silence` seconds, or the connection counts as broken: not every program notices that.
@@ -56,12 +62,15 @@ class CommandNode(ProcessNode):
         self,
         host: Host,
         command: Callable[[str], Sequence[str]],
+        in_terminal: Callable[[str], Sequence[str]],
         verdicts: Verdicts,
         timeout: float,
         silence: float,
         warnings: tuple[str, ...] = (),
     ) -> None:
         super().__init__(host, command)
+        self._in_terminal = in_terminal
+        self._terminals: set[TerminalProgram] = set()
         self._verdicts = verdicts
         self._timeout = timeout
         self._silence = silence
@@ -78,10 +87,29 @@ class CommandNode(ProcessNode):
             self._watching = asyncio.create_task(self._watch(), name=f"watch {self.name}")
         return channel
 
+    async def open_terminal(
+        self, script: str | None, screen: Screen | None
+    ) -> CommandChannel | TerminalProgram:
+        """Start `script` (POSIX sh), or a login shell; with a pseudo-terminal like `screen` unless None.
+
+        Raises ConnectionLost and NodeError as `open` does, and UsageError if there is no way to a terminal.
+        """
+        script = script or _SHELL
+        if screen is None:
+            return await self._open(script, max(self._timeout, _START_TIMEOUT))
+        kind = f"TERM={shlex.quote(screen.kind)}; export TERM"
+        argv = self._in_terminal(f"{kind}\n{script}")
+        channel = await TerminalProgram.start(self.name, argv, screen)
+        self._terminals.add(channel)
+        return channel
+
     async def close(self) -> None:
         if self._watching is not None:
             self._watching.cancel()
             await asyncio.gather(self._watching, return_exceptions=True)
+        for terminal in self._terminals:
+            terminal.close()
+        await asyncio.gather(*(terminal.wait_closed() for terminal in self._terminals))
         await super().close()
 
     async def check(self) -> Unreachable | None:
@@ -171,6 +199,9 @@ class CommandChannel(ProcessChannel):
             asyncio.get_running_loop().call_later(_END_TIMEOUT, self.kill)
         else:
             self.kill()
+
+    def resize(self, columns: int, lines: int) -> None:
+        """Do nothing: it has no terminal."""
 
     def kill(self) -> None:
         """Kill the program and all processes in its session."""

@@ -18,17 +18,17 @@ _VALUES = ("name", "address", "user", "port")
 
 
 class Template:
-    """The option `command`: a list of words, one of which is, or contains, the script.
+    """The option `command`, or `terminal`: a list of words, one of which is, or contains, the script.
 
     `{name}`, `{address}`, `{user}` and `{port}` are the host's. `{script}` is a line for `sh -c`, or for a
     login shell; `{quoted_script}` is the same as one word of a POSIX shell, for programs that join their
     arguments for another shell, as ssh does. Other braces stay as they are. No shell reads the words here.
     """
 
-    def __init__(self, words: object) -> None:
+    def __init__(self, words: object, option: str = "command") -> None:
         """Raises ValueError if `words` is no such list."""
         if not isinstance(words, list | tuple) or not words:
-            raise ValueError("command is a list of a program and its arguments")
+            raise ValueError(f"{option} is a list of a program and its arguments")
         self.words = tuple(map(_word, words))
         if not self.words[0] or self.words[0].startswith("-"):
             raise ValueError(f"its first word is a program, not {self.words[0]!r}")
@@ -38,7 +38,7 @@ class Template:
                 valid = ", ".join(f"{{{each}}}" for each in (*_VALUES, *_SCRIPTS))
                 raise ValueError(f"no placeholder is called {{{name}}}; there are {valid}")
         if _PLACEHOLDER.search(self.words[0]) and len(self.words) == 1:
-            raise ValueError("command is a list of a program and its arguments")
+            raise ValueError(f"{option} is a list of a program and its arguments")
         if sum(name in _SCRIPTS for name in names) != 1:
             raise ValueError("exactly one {script}, or {quoted_script}, is in its words")
         self.used = frozenset(names)

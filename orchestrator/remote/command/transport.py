@@ -10,7 +10,7 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from orchestrator.errors import NodeError, Unreachable
+from orchestrator.errors import NodeError, Unreachable, UsageError
 from orchestrator.remote.base import Capabilities, Node, OnResult, Transport
 from orchestrator.remote.command.node import CommandNode
 from orchestrator.remote.command.template import Template
@@ -47,10 +47,11 @@ class ProgramTransport(Transport):
         return view
 
     @abstractmethod
-    def argv(self, host: Host, line: str) -> list[str]:
+    def argv(self, host: Host, line: str, *, terminal: bool = False) -> list[str]:
         """Return the program and the arguments that have a shell on `host` run `line`.
 
-        Raises UsageError if the host lacks a value that they need.
+        With `terminal`, the program runs in a terminal, and the shell has one too. Raises UsageError if the
+        host lacks a value that they need, or if there is no way to a terminal.
         """
 
     async def connect_all(
@@ -87,6 +88,7 @@ class ProgramTransport(Transport):
         node = CommandNode(
             host,
             lambda script: self.argv(host, command_for(script)),
+            lambda script: self.argv(host, command_for(script), terminal=True),
             verdicts,
             self.timeout,
             self._silence,
@@ -110,13 +112,18 @@ class ProgramTransport(Transport):
 class CommandTransport(ProgramTransport):
     """The program of the user, who writes its words with placeholders (see `Template`).
 
+    `terminal` is the program that runs instead in a terminal, for `orch ssh` and `orch exec -t`.
     `outlives_controller` is false if processes on a node end with the program that started them.
     """
 
     name = "command"
 
     def __init__(
-        self, command: Sequence[str], timeout: float = 10.0, outlives_controller: bool = True
+        self,
+        command: Sequence[str],
+        timeout: float = 10.0,
+        outlives_controller: bool = True,
+        terminal: Sequence[str] | None = None,
     ) -> None:
         super().__init__(timeout)
         if type(outlives_controller) is not bool:
@@ -124,6 +131,7 @@ class CommandTransport(ProgramTransport):
                 f"outlives_controller is true or false, not {outlives_controller!r:.100}"
             )
         self._template = Template(command)
+        self._terminal = None if terminal is None else Template(terminal, "terminal")
         self.used = self._template.used
         self.capabilities = Capabilities(outlives_controller=outlives_controller)
 
@@ -137,11 +145,21 @@ class CommandTransport(ProgramTransport):
         return super().parse(options)
 
     def describe(self) -> dict[str, Any]:
+        terminal = {} if self._terminal is None else {"terminal": list(self._terminal.words)}
         return {
             **super().describe(),
+            **terminal,
             "command": list(self._template.words),
             "outlives_controller": self.capabilities.outlives_controller,
         }
 
-    def argv(self, host: Host, line: str) -> list[str]:
-        return self._template.fill(host, line)
+    def argv(self, host: Host, line: str, *, terminal: bool = False) -> list[str]:
+        if not terminal:
+            return self._template.fill(host, line)
+        if self._terminal is None:
+            raise UsageError(
+                f"{host.name}: the transport's command gives no terminal",
+                remedy="give the transport the option terminal: the same list of words, with the program's "
+                "option for a terminal (-t, say); or run single commands: orch exec -- CMD",
+            )
+        return self._terminal.fill(host, line)
