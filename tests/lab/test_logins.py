@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from labkit.lab import Lab
 
-from .orch import ORCH
+from .orch import ORCH, wait_until
 
 pytestmark = pytest.mark.lab
 
@@ -138,6 +138,42 @@ def test_questions_are_answered_by_ssh_askpass_without_a_terminal(login: Login) 
     assert refused.returncode == 125
     assert "wants keyboard-interactive besides it" in refused.stderr
     assert "Failed" not in (login.lab.files(NODE) / "sshd.log").read_text()
+
+
+SHOW = 'echo "$GREETING/$LC_WORD"; test -S "$SSH_AUTH_SOCK" && ssh-add -l'
+
+
+@pytest.mark.parametrize("transport", ["ssh", "openssh"])
+def test_sessions_have_the_variables_and_the_agent_of_ssh_config(
+    login: Login, transport: str
+) -> None:
+    socket = login.lab.home / "agent"
+    login.config.write_text("SetEnv GREETING=hi\nSendEnv LC_WORD\nForwardAgent yes\n")
+    login.sshd("AcceptEnv GREETING\n")
+    env = {**login.env, "SSH_AUTH_SOCK": str(socket), "LC_WORD": "word"}
+    with login.lab.popen(["ssh-agent", "-D", "-a", socket]) as agent:
+        wait_until(socket.exists)
+        added = login.lab.run(["ssh-add", "-q", login.lab.home / ".ssh/id_ed25519"], env=env)
+        assert added.returncode == 0, added.stderr
+        by_ssh = login.lab.run(["ssh", NODE, SHOW], env=env)
+        words = [
+            "exec",
+            "-i",
+            str(login.inventory),
+            "--transport",
+            transport,
+            "--",
+            "sh",
+            "-c",
+            SHOW,
+        ]
+        by_orch = login.lab.run([*ORCH, *words], env=env)
+        agent.terminate()
+    assert by_ssh.stdout.startswith("hi/word\n256 SHA256:"), by_ssh
+    shown = [line.partition("│ ")[2] for line in by_orch.stdout.splitlines()]
+    expected = by_ssh.stdout.splitlines()
+    # Only OpenSSH's client sends variables of this machine.
+    assert shown == (["hi/", *expected[1:]] if transport == "ssh" else expected)
 
 
 def lane(*programs: str) -> pytest.MarkDecorator:

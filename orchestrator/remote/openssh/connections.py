@@ -115,6 +115,8 @@ class Connections:
         master = await self._log_in(host.name, target, options, gateway)
         if isinstance(master, Unreachable):
             return master
+        if target.accept_new is not None and master in self._masters.with_new_keys:
+            warnings = (*warnings, target.trusts_new_keys)
         return OpensshNode(host, target, master, warnings)
 
     async def needs(self, target: Target) -> str | None:

@@ -59,7 +59,8 @@ class Login:
 def _tunnel(gateway: Gateway) -> str:
     """Return the ProxyCommand that goes through a gateway's master, and fails if there is none."""
     words = [PROGRAM, "-F", "none", "-o", "BatchMode=yes", "-o", "ControlMaster=no"]
-    words += ["-o", "ProxyCommand=exit 1", "-S", str(gateway.path), "-W"]
+    gone = "ProxyCommand=echo the connection to it has ended >&2"
+    words += ["-o", gone, "-S", str(gateway.path), "-W"]
     label = command_line(["--", gateway.target.label])
     return f"{command_line(words)} '[%h]:%p' {label}"
 
@@ -77,8 +78,8 @@ def alive_options(silence: float) -> list[str]:
     return [f"ServerAliveInterval={interval}", f"ServerAliveCountMax={probes}"]
 
 
-async def log_in(login: Login, path: Path, timeout: float, *, accept_new: bool) -> Failure | None:
-    """Start a master at `path` and return once it is logged in, or why it is not.
+async def log_in(login: Login, path: Path, timeout: float, *, accept_new: bool) -> str | Failure:
+    """Start a master at `path`; return what ssh printed once it is logged in, or why it is not.
 
     With `accept_new`, the key of a new host is trusted and stored. The master ends by itself when nothing
     has used it for a minute.
@@ -94,11 +95,9 @@ async def log_in(login: Login, path: Path, timeout: float, *, accept_new: bool) 
         except OSError as error:
             return Failure(f"{PROGRAM} cannot be started: {error.strerror}", timeout)
         code = await _exit_code(process, timeout)
-        if code == 0:
-            return None
         log.seek(0)
         text = log.read(_MAX_LOG).decode("utf-8", "replace").replace("\r\n", "\n")
-        return Failure(text, timeout, is_timeout=code is None)
+        return text if code == 0 else Failure(text, timeout, is_timeout=code is None)
 
 
 async def log_in_at(

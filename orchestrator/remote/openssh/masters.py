@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import re
 import shutil
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -17,6 +18,7 @@ from orchestrator.remote.openssh.login import PROGRAM, Login, log_in, log_in_at,
 from orchestrator.remote.openssh.terminal import opened
 from orchestrator.remote.openssh.verdicts import Failure
 
+_NEW_KEY = re.compile(r"^Warning: Permanently added ", re.MULTILINE)
 _END_TIMEOUT = 5.0  # seconds to end all masters; ControlPersist ends what is left
 
 
@@ -32,6 +34,8 @@ class Masters:
         self.may_ask = True
         self.has_asked = False
         self._folder: Path | None = None
+        self.with_new_keys: set[Path] = set()
+        """Those whose host's key was unknown, and is trusted now."""
         self._uses: dict[Path, Use] = {}
         self._asking = asyncio.Lock()
 
@@ -63,7 +67,10 @@ class Masters:
                 path.unlink(missing_ok=True)
                 failure: Failure | None = Failure("", timeout)
                 try:
-                    failure = await log_in(login, path, timeout, accept_new=accept_new)
+                    result = await log_in(login, path, timeout, accept_new=accept_new)
+                    failure = result if isinstance(result, Failure) else None
+                    if isinstance(result, str) and _NEW_KEY.search(result):
+                        self.with_new_keys.add(path)
                     if failure is not None and failure.wants_a_person:
                         failure = await self._ask(name, login, path, failure, accept_new=accept_new)
                 finally:

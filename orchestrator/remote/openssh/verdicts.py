@@ -11,7 +11,9 @@ from dataclasses import dataclass, replace
 from orchestrator.errors import Unreachable
 from orchestrator.remote.ssh.config import Target
 from orchestrator.remote.ssh.home import with_tilde
+from orchestrator.remote.ssh.host_keys import KnownHosts
 from orchestrator.remote.ssh.verdicts import Verdicts
+from orchestrator.util.bounded_read import Unreadable
 from orchestrator.util.quoting import line_to_paste
 from orchestrator.util.text import printable
 
@@ -125,9 +127,9 @@ class Failure:
             name = target.host_key_alias or target.hostname
             is_plain = target.host_key_alias is not None or target.port == 22
             lookup = name if is_plain else f"[{name}]:{target.port}"
-            return verdicts.host_key_changed(
-                kind, fingerprint, f"another {printable(other)} key", where, lookup
-            )
+            before = _known_key(name, 22 if is_plain else target.port, where)
+            before = before or f"another {printable(other)} key"
+            return verdicts.host_key_changed(kind, fingerprint, before, where, lookup)
         return verdicts.host_key_unknown(kind, fingerprint)
 
     def _denied(self, verdicts: Verdicts, accepted: str) -> Unreachable:
@@ -181,6 +183,16 @@ class Failure:
             return _not_ssh(verdicts, f"{where} does not speak SSH ({reason})")
         message = f"ssh does not connect to {where}: {reason or 'it gives no reason'}"
         return verdicts.verdict("protocol", message, f"check with: {verdicts.ssh}", verdicts.ssh)
+
+
+def _known_key(name: str, port: int, where: str) -> str | None:
+    """Return the type and fingerprint of the key at `where`, as FILE:LINE; None if it cannot be read."""
+    try:
+        known = KnownHosts().look_up(name, port, [where.rpartition(":")[0]])
+    except Unreadable:
+        return None
+    found = (entry for entry in known.keys if entry.where == where)
+    return next((f"{entry.key_type} {entry.fingerprint}" for entry in found), None)
 
 
 def _not_ssh(verdicts: Verdicts, message: str) -> Unreachable:

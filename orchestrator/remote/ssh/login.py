@@ -123,8 +123,7 @@ class Login(asyncssh.SSHClient):
         if not self._accept_new and self._target.accept_new is None:
             return self._verdicts.host_key_unknown(kind, key_print)
         if self._target.accept_new is not None:
-            place = printable(self._target.accept_new, 400)
-            self.warnings = (f"{place}: unknown host keys are trusted (StrictHostKeyChecking)",)
+            self.warnings = (self._target.trusts_new_keys,)
         if not self._target.user_known_hosts:  # none are to be stored
             return None
         file = self._target.user_known_hosts[0]

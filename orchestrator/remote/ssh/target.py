@@ -97,6 +97,12 @@ class Target:
         return tuple(f"ssh_config: {setting} has no effect on orch" for setting in self.unused)
 
     @property
+    def trusts_new_keys(self) -> str:
+        """The warning that ssh_config allows unknown host keys."""
+        place = printable(self.accept_new or "", 400)
+        return f"{place}: unknown host keys are trusted (StrictHostKeyChecking)"
+
+    @property
     def without_effect(self) -> tuple[str, ...]:
         """Settings that orch does not follow, for a message about a failure."""
         login = (*self.needs_openssh, *self.login_by_openssh)
