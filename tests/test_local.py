@@ -92,7 +92,7 @@ def test_record_contains_what_ran(orch: Orch, tmp_path: Path, script: Path) -> N
         (["launch", "--local", "2", "missing.py"], 2, "missing.py: no such file"),
         (["launch", "-i", "none.yaml", __file__], 2, "none.yaml"),
         (["launch", "--local", "2", "-i", "x.yaml", __file__], 2, "exclude each other"),
-        (["launch", "--local", "2", "--launcher", "mpi", __file__], 2, "unknown launcher 'mpi'"),
+        (["launch", "--local", "2", "--launcher", "flux", __file__], 2, "unknown launcher 'flux'"),
         (["launch", "--local", "2", "--nproc", "0", __file__], 2, "--nproc 0"),
         (["launch", "--local", "2", "--rank", "x", __file__], 2, "--rank x"),
         (["launch", "--local", "2", "--env", "A B=2", __file__], 2, "expected a variable's name"),

@@ -70,7 +70,7 @@ def check_program(script: Path) -> None:
 
 def check_started_once(program: Path, launcher: Launcher) -> None:
     """Raise UsageError if a shell script that starts ranks itself would be started for every rank."""
-    if launcher.once_per_node:
+    if launcher.once_per_node or launcher.runs_once:
         return
     with program.open("rb") as file:
         text = file.read(_MAX_READ)

@@ -210,7 +210,10 @@ class Run:
                 await self._stop_all(stop, self._grace)
                 return
             if all_ended(plan, states):
-                await self._end_launchers(_LAUNCHER_TIMEOUT)
+                if plan.runs_once:  # its launchers have served it, and do not end by themselves
+                    await self._stop_all(Stop(StopReason.RUN_ENDED), self._grace)
+                else:
+                    await self._end_launchers(_LAUNCHER_TIMEOUT)
                 return
             if self._members is not None and self._members.are_stranded(self._states()):
                 await self._end_launchers(_STRANDED_TIMEOUT)
@@ -248,10 +251,7 @@ class Run:
         else:
             is_launcher = failure.rank is None
             reason = Stop(StopReason.LAUNCHER_FAILED if is_launcher else StopReason.RANK_FAILED)
-            for _ in range(round(_SETTLE_TIME / _END_POLL_INTERVAL)):
-                if all_ended(*self._view()):
-                    break
-                await asyncio.sleep(_END_POLL_INTERVAL)
+            await self._await_ranks(_SETTLE_TIME)
         await self._stop_all(reason, self._grace)
 
     def _find_failure(self) -> FirstFailure | None:
@@ -313,7 +313,23 @@ class Run:
         self._emit(events.Stopping(reason, grace))
         if self._stopping_since is None:
             self._stopping_since = time.monotonic()
-        await asyncio.gather(*(node.stop(reason, grace) for node in self.followers))
+        nodes = self.followers
+        if (
+            self._plan.runs_once
+        ):  # what the others run serves the rank, which may use it to save its state
+            nodes = [node for node in self.followers if not node.plan.ranks]
+            await asyncio.gather(
+                *(node.stop(reason, grace) for node in self.followers if node.plan.ranks)
+            )
+            await self._await_ranks(grace)
+        await asyncio.gather(*(node.stop(reason, grace) for node in nodes))
+
+    async def _await_ranks(self, timeout: float) -> None:
+        """Wait up to `timeout` seconds until all ranks have ended."""
+        for _ in range(round(timeout / _END_POLL_INTERVAL)):
+            if all_ended(*self._view()):
+                return
+            await asyncio.sleep(_END_POLL_INTERVAL)
 
     # -- what is known -------------------------------------------------------------------------
 

@@ -178,8 +178,11 @@ def judge(
     stop = _first_stop(nodes)
     before = _stopped_before(nodes, stopped, stop)
     failure = find_first_failure(nodes, self_report, before=before)
-    if failure is not None and failure.end is None and all_succeeded(plan, nodes):
-        failure = None  # a node that failed after its ranks had succeeded does not matter
+    is_needed = failure is not None and failure.end is not None
+    if plan.runs_once and failure is not None:
+        is_needed = failure.rank is not None
+    if not is_needed and all_succeeded(plan, nodes):
+        failure = None  # what fails after all ranks have succeeded does not matter
     verdict = partial(Verdict, first_failure=failure, left=left, unknown=unknown)
     if failure is not None:
         code = (failure.end.exit_code if failure.end is not None else 0) or 1
@@ -237,6 +240,8 @@ def _all_ended_by_themselves(plan: Plan, nodes: Sequence[NodeState]) -> bool:
 
 def _who_succeeded(plan: Plan, nodes: Sequence[NodeState]) -> str:
     """Return what succeeded, counting the processes that orch saw run, not those planned."""
+    if plan.runs_once:
+        return "the script"
     if plan.once_per_node:  # orch does not see the processes that a script starts
         count = len(plan.nodes)
         return "the script" if count == 1 else f"the script on all {count} nodes"

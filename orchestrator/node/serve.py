@@ -60,6 +60,7 @@ from . import (
     ports,
     processes,
     project,
+    scratch,
     supervise,
     trial,
 )
@@ -231,7 +232,9 @@ class Agent:
     def _sweep(self, run: str, node: str) -> Dict[str, Any]:
         """Kill what is left of a run that has lost its supervisor."""
         began = time.time()
-        return {"left": processes.kill_all(files.run_directory(run, node)), "time": began}
+        left = processes.kill_all(files.run_directory(run, node))
+        scratch.remove(run)
+        return {"left": left, "time": began}
 
     def _put(self, run: str, node: str, **more: str) -> Dict[str, Any]:
         self._trials[run] = node

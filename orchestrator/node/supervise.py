@@ -1,8 +1,9 @@
 """Start the processes of one run on this node, outlive the connection, and leave no processes behind.
 
 The supervisor is a daemon in a session of its own, without a terminal or a pipe to SSH. It starts the
-launcher (or the ranks themselves), is the subreaper of everything below it, records how each process ended,
-and keeps `status.json` in the run's folder, which has all that others need to know about it:
+launcher, the ranks themselves, or both if the launcher serves them. It is the subreaper of everything below
+it, records how each process ended, and keeps `status.json` in the run's folder, which has all that others
+need to know about it:
 
     {"state": "running" | "stopping" | "ended", "attempt": N, "pid": 17, "start": 123456,
      "began": T, "ended": T,
@@ -27,7 +28,7 @@ import subprocess
 import time
 from typing import Any, Callable, Dict, Iterator, Optional, Set, Tuple
 
-from . import files, linux, packages, processes, records, stack_hook
+from . import files, linux, packages, processes, records, scratch, stack_hook
 from .environment import job_environment
 from .lease import Lease
 from .leftovers import Leftovers
@@ -96,6 +97,8 @@ class Supervisor:
         }  # fmt: skip
         lease = spec.get("lease")
         self._lease = None if lease is None else Lease(self._directory, lease)
+        self._serves = spec.get("serves", False)
+        """Whether its launcher starts no ranks, but serves those that orch starts, here or elsewhere."""
         self._grace: float = spec.get("grace", _DEFAULT_GRACE)
         self._leftovers = Leftovers(spec.get("linger", 0.0))
         self._oom_kills = OomCount()
@@ -121,6 +124,8 @@ class Supervisor:
             files.set_room_aside(self._directory)
             files.write_json(records.status_path(self._directory), self._status)
             stack_hook.put_hook(self._directory)
+            if self._serves:
+                scratch.make(self._spec["run"])
             if self._lease is not None:
                 self._lease.begin()
             for child in self._spec["processes"]:
@@ -142,7 +147,7 @@ class Supervisor:
         stack_hook.hook_into(environment, self._directory, base)
         argv = child["argv"]
         is_launcher = child["rank"] is None
-        if is_launcher:
+        if is_launcher and not self._serves:
             wrapper = os.path.join(self._directory, "shim")
             write_wrapper(wrapper)
             _check_can_run(wrapper)
@@ -152,7 +157,7 @@ class Supervisor:
             else:
                 argv = [*argv[:program], wrapper, *argv[program:]]
             carry(environment)
-        else:
+        elif not is_launcher:
             error_file(environment, base)
         streams = Streams(base)
         self._writers[streams.pid] = streams
@@ -349,6 +354,8 @@ class Supervisor:
                 self._reap()
                 rest = self._rest()
         self._status["left"] = processes.kill_all(self._directory, os.getpid())
+        if self._serves:
+            scratch.remove(self._spec["run"])
         self._write_times.check()  # no file grows any more: this is the time of the last bytes
         self._status.update(state="ended", ended=time.time())
         self._write_all(_FINAL_WRITE_TIMEOUT)  # again, for a disk that was full before

@@ -37,7 +37,9 @@ def shell_commands(plan: Plan) -> Iterator[str]:
 def _describe_ranks(plan: Plan, node: NodePlan) -> str:
     if plan.elastic is not None:  # torchrun numbers them at each restart
         return f"{node.devices} of at most {plan.world_size} ranks"
-    if node.devices == 1:
+    if not node.ranks:
+        return "no ranks"
+    if len(node.ranks) == 1:
         return f"rank {node.first_rank} of {plan.world_size}"
     return f"ranks {node.ranks[0]}-{node.ranks[-1]} of {plan.world_size}"
 

@@ -34,7 +34,8 @@ class NodePlan:
     """What runs on one node.
 
     `environment` is added to the node's own, from which the variables in `unset` are removed; each process
-    adds its own. The ranks are `first_rank` to `first_rank + devices - 1`. `interface` and `address` are
+    adds its own. The ranks are numbered from `first_rank`, one for each device, or
+    `rank_count`. `interface` and `address` are
     the node's own on the network of the ranks, None if unknown.
     """
 
@@ -49,6 +50,8 @@ class NodePlan:
     unset: tuple[str, ...]
     processes: tuple[Process, ...]
     folder: str = ""
+    rank_count: int | None = None
+    """How many ranks it has, if its launcher only serves them (`Launcher.runs_once`)."""
 
     @property
     def cwd(self) -> str:
@@ -61,7 +64,8 @@ class NodePlan:
 
     @property
     def ranks(self) -> range:
-        return range(self.first_rank, self.first_rank + self.devices)
+        count = self.devices if self.rank_count is None else self.rank_count
+        return range(self.first_rank, self.first_rank + count)
 
     def spec(self, run: str, attempt: int) -> dict[str, Any]:
         """Return the request that starts this on the node, for `node/supervise.py`."""
@@ -72,6 +76,7 @@ class NodePlan:
             "cwd": self.cwd,
             "env": dict(self.environment),
             "unset": list(self.unset),
+            "serves": self.rank_count is not None,
             "processes": [
                 {
                     "name": process.name,
@@ -91,8 +96,8 @@ class Plan:
     """What runs on every node, in node order; the first is the main node.
 
     If it is `elastic`, the launchers continue without lost nodes, and place the ranks themselves.
-    `launcher` is a name; `once_per_node` and `restarts_ranks` are copied from the launcher, so that a run
-    can be read without the package of its launcher.
+    `launcher` is a name; `once_per_node`, `runs_once` and `restarts_ranks` are copied from the launcher, so
+    that a run can be read without the package of its launcher.
     """
 
     run: str
@@ -106,6 +111,7 @@ class Plan:
     elastic: Elastic | None = None
     once_per_node: bool = False
     restarts_ranks: bool = False
+    runs_once: bool = False
 
     @property
     def restarts_itself(self) -> bool:
@@ -153,7 +159,8 @@ def make_plan(
         _check_clocks(hosts, facts)
     devices = assign_devices(hosts, facts, job)
     counts = [each.ranks for each in devices]
-    world_size = sum(counts)
+    ranks = [int(i == 0) for i in range(len(hosts))] if launcher.runs_once else counts
+    world_size = sum(ranks)
     nodes = []
     for node_rank, (host, fact) in enumerate(zip(hosts, facts, strict=True)):
         share = Share(
@@ -163,12 +170,13 @@ def make_plan(
             nodes=len(hosts),
             devices=counts[node_rank],
             gpus=devices[node_rank].gpus,
-            first_rank=sum(counts[:node_rank]),
+            first_rank=sum(ranks[:node_rank]),
             world_size=world_size,
             main_address=network.address,
             main_port=main_port,
             address=network.addresses[node_rank],
             is_uniform=len(set(counts)) == 1,
+            environment={**host.env, **job.environment},
         )
         interface = network.interfaces[node_rank]
         nodes.append(
@@ -181,12 +189,13 @@ def make_plan(
                 address=network.addresses[node_rank],
                 workdir=workdir_of(host, fact, job),
                 environment={
-                    **_environment(host, fact, job, share, interface),
+                    **_environment(host, fact, job, ranks[node_rank], interface),
                     **devices[node_rank].environment,
                 },
                 unset=_UNSET,
                 processes=_processes(launcher, share, job),
                 folder=job.folder,
+                rank_count=ranks[node_rank] if launcher.runs_once else None,
             )
         )
     return Plan(
@@ -200,6 +209,7 @@ def make_plan(
         secrets=job.secrets,
         elastic=job.elastic,
         once_per_node=launcher.once_per_node,
+        runs_once=launcher.runs_once,
         restarts_ranks=any(
             launcher.restarts_ranks(process.argv, node.environment)
             for node in nodes
@@ -212,13 +222,15 @@ def _processes(launcher: Launcher, share: Share, job: Job) -> tuple[Process, ...
     """Return what runs on one node. Raises PlanError if orch could not supervise it."""
     processes = launcher.processes(share, job)
     count = 1 if launcher.once_per_node else share.devices
-    expected = [f"rank-{share.first_rank + index}" for index in range(count)]
+    possible = [["launcher"], [f"rank-{share.first_rank + index}" for index in range(count)]]
+    if launcher.runs_once:
+        possible = [["launcher", "rank-0"] if share.node_rank == 0 else ["launcher"]]
     names = [process.name for process in processes]
     by_rank = ["launcher" if p.rank is None else f"rank-{p.rank}" for p in processes]
-    if names != by_rank or names not in (["launcher"], expected):
+    if names != by_rank or names not in possible:
         raise PlanError(
-            f"launcher {launcher.name} would start {', '.join(names) or 'nothing'}; orch expects either "
-            f"launcher (of rank None) or {', '.join(expected)}",
+            f"launcher {launcher.name} would start {', '.join(names) or 'nothing'}; orch expects (the "
+            f"launcher with rank None): {' or '.join(', '.join(each) for each in possible)}",
             remedy="report this to the author of that launcher",
         )
     return processes
@@ -265,11 +277,11 @@ def expand(path: str, home: str) -> str:
 
 
 def _environment(
-    host: Host, facts: Facts, job: Job, share: Share, interface: str | None
+    host: Host, facts: Facts, job: Job, ranks: int, interface: str | None
 ) -> dict[str, str]:
     given = {**host.env, **job.environment}
     environment = {"PYTHONUNBUFFERED": "1"}  # otherwise output arrives only when a rank ends
-    if share.devices > 1 and "OMP_NUM_THREADS" not in facts.environment:
+    if ranks > 1 and "OMP_NUM_THREADS" not in facts.environment:
         environment["OMP_NUM_THREADS"] = "1"  # torchrun's default, for every launcher
     environment.update(interface_variables(interface, {**facts.environment, **given}))
     environment.update(given)

@@ -205,9 +205,9 @@ class Console:
         """
         if stream.rank is not None or self._plan is None:
             return False
-        ended = len(self._ended_ranks.get(stream.node, ()))
-        return self._failed or any(
-            node.name == stream.node and ended >= node.devices for node in self._plan.nodes
+        nodes = [n for n in self._plan.nodes if self._plan.runs_once or n.name == stream.node]
+        return self._failed or not any(
+            len(self._ended_ranks.get(node.name, ())) < len(node.ranks) for node in nodes
         )
 
 

@@ -78,6 +78,8 @@ def rank_ended_briefly(event: events.RankEnded) -> str:
 def stopping(event: events.Stopping) -> str:
     """Return why and how the run is being stopped."""
     reason = stop_reason(event)
+    if event.stop.reason is StopReason.RUN_ENDED:
+        return "all ranks have ended: stopping what served them"
     if event.grace == 0:
         return f"{reason}: killing all ranks"
     hint = "; Ctrl-C again kills them" if event.stop.reason is StopReason.INTERRUPT else ""

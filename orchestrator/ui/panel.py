@@ -287,8 +287,9 @@ def _state(node: PanelNode) -> str:
 
 
 def _ranks(group: Sequence[PanelNode]) -> str:
-    """Return `r0-7`, `r0-7,16-23`."""
-    return f"r{folded(rank for node in group for rank in node.ranks)}"
+    """Return `r0-7`, `r0-7,16-23`; empty for nodes without ranks."""
+    ranks = [rank for node in group for rank in node.ranks]
+    return f"r{folded(ranks)}" if ranks else ""
 
 
 def _cut(text: str) -> str:

@@ -271,7 +271,7 @@ def test_unknown_keyword_is_a_type_error_that_names_the_one_that_is_meant(
         ({"hosts": ["a b"]}, "hosts"),
         ({"local": 1, "timeout": "soon"}, "--timeout soon: expected a time of at least 0 s"),
         ({"local": 1, "preflight": "no"}, "--preflight no: expected one of quick, full, off"),
-        ({"local": 1, "launcher": "mpi"}, "unknown launcher 'mpi'"),
+        ({"local": 1, "launcher": "flux"}, "unknown launcher 'flux'"),
         ({"local": 1, "fetch": "*.pt"}, "--fetch: expected a list of words"),
         ({"local": 1, "env": {"A=B": "1"}}, "expected a variable's name"),
     ],

@@ -152,6 +152,36 @@ def test_node_lost_after_all_ranks_succeeded_changes_nothing(
 # -- stopped by a request, by the node itself, by another controller ----------------------------
 
 
+SERVED = plan_of(1, 1, launcher="ray")
+
+
+def served(launcher: ProcessEnd | None, at: float | None = None, **more: Any) -> NodeState:
+    """A node without ranks, whose launcher ended like this."""
+    status = replace(ENDED, launcher=launcher, launcher_ended=at)
+    return node("n1", status=status, **more)
+
+
+def test_script_that_is_served_succeeds_although_what_served_it_was_stopped() -> None:
+    ran = node("n0", rank(0, OK, 5.0), status=replace(ENDED, launcher=KILL, launcher_ended=6.0),
+               stopped_at=5.1)  # fmt: skip
+    nodes = [ran, served(TERM, 6.1, stopped_at=5.2)]
+    assert all_ended(SERVED, nodes)
+    verdict = judge(SERVED, nodes, None)
+    assert (verdict.exit_code, verdict.summary) == (0, "the script succeeded")
+
+
+def test_what_serves_the_script_and_fails_first_is_the_first_failure() -> None:
+    ran = node("n0", rank(0, TERM, 7.0), status=replace(ENDED, launcher=TERM), stopped_at=6.5)
+    verdict = judge(SERVED, [ran, served(ProcessEnd(1, None), 6.0, stopped_at=6.6)], None)
+    assert (verdict.exit_code, verdict.summary) == (1, "the launcher on n1 exited with 1")
+
+
+def test_what_serves_the_script_may_fail_once_that_has_succeeded() -> None:
+    ran = node("n0", rank(0, OK, 5.0), status=replace(ENDED, launcher=TERM), stopped_at=6.5)
+    verdict = judge(SERVED, [ran, served(ProcessEnd(1, None), 6.0, stopped_at=6.6)], None)
+    assert (verdict.exit_code, verdict.outcome) == (0, "succeeded")
+
+
 def stopped_there(name: str, number: int, reason: Stop, at: float, **more: float) -> NodeState:
     """Return a node that this controller did not stop; its rank saved and exited with 0."""
     status = replace(ENDED, stopped=reason, stopped_at=at)

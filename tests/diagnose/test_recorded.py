@@ -71,6 +71,12 @@ PRINTED = {
     "raises": "python.exception",
     "raises-recorded": "python.exception",
     "rank-required": "launcher.rank-arguments",
+    "ray-actor-killed": "ray.worker-died",
+    "ray-gpus": "ray.gpus",
+    "ray-no-head": "ray.no-head",
+    "ray-node-lost": "ray.node-died",
+    "ray-raylet-killed": "ray.process-died",
+    "ray-worker-killed": "ray.worker-died",
     "read-only": "disk.read-only",
     "rendezvous-timeout": "rendezvous.timed-out",
     "rendezvous-unreachable": "net.unreachable",
@@ -193,6 +199,7 @@ HEALTHY = (
 HARMLESS = {
     "not-destroyed-warning": "dist.leak-warning",
     "omp-warning": "limits.omp-warning",
+    "ray-no-external-address": "ray.no-external-address",
     "healthy-ddp": "net.reverse-name",
 }
 # Signatures that follow others in the texts above.

@@ -15,9 +15,9 @@ from orchestrator.plan.job import Job
 class Process:
     """One process that the supervisor starts on a node.
 
-    It is named `rank-N`; or `launcher`, with `rank` None, if it starts the ranks itself. If a launcher's
-    ranks are a program, its command line is the end of `argv`, from `program_at` on (None: the launcher
-    starts them with `$PYTHON_EXEC`).
+    It is named `rank-N`; or `launcher`, with `rank` None, if it starts the ranks itself or serves one
+    (`Launcher.runs_once`). If what it starts for a rank is a program, its command line is the end of
+    `argv`, from `program_at` on (None: it starts the ranks with `$PYTHON_EXEC`).
     """
 
     name: str
@@ -46,6 +46,8 @@ class Share:
     """The node's own on the network of the ranks."""
     is_uniform: bool = False
     """Whether every node of the job has as many ranks as this one."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """The variables that the inventory and the job set on the node."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,11 @@ class Launcher(ABC):
     once_per_node: bool = False
     """Whether it starts the script once on each node, and the script starts the ranks: orch then sees one
     process a node, as the first rank there, in place of every rank."""
+    runs_once: bool = False
+    """Whether it starts the script once, as rank 0 on the main node, and on every node a process without a
+    rank, which serves that: it must last as long as the rank, and is stopped after it. Each node then has a
+    folder for their files, the same on all (`node.scratch.folder_of` the run), which is removed at the
+    end."""
     can_be_elastic: bool = False
     """Whether it supports `job.elastic`: restarts ranks, without nodes that are lost."""
     configures_fabric: bool = False

@@ -11,7 +11,7 @@ from orchestrator.util.plugins import Plugins, load_plugins, plugin_names
 from orchestrator.util.text import nearest
 
 GROUP = "orch.launchers"
-BUILT_IN = ("torchrun", "fabric", "accelerate", "deepspeed", "python", "direct")
+BUILT_IN = ("torchrun", "fabric", "accelerate", "deepspeed", "python", "direct", "mpi", "ray")
 """Modules of this package, imported when they are needed."""
 
 DEFAULT = "torchrun"

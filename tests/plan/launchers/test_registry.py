@@ -16,11 +16,11 @@ from orchestrator.plan.launchers.base import Launcher, Process
 
 
 class Mpi(Launcher):
-    name = "mpi"
-    help = "mpirun"
+    name = "flux"
+    help = "flux run"
 
     def processes(self, share, job):
-        return (Process("launcher", ("mpirun", job.script)),)
+        return (Process("launcher", ("flux run", job.script)),)
 
 
 LAUNCHER = Mpi()
@@ -44,15 +44,15 @@ def test_built_in_launcher_has_its_name(name: str) -> None:
 
 
 def test_plugin_is_found_and_listed_last(installed: Path) -> None:
-    install(installed, "orch-mpi", registry.GROUP, {"mpi": "plug_mpi:LAUNCHER"}, plug_mpi=CODE)
-    assert registry.find("mpi").help == "mpirun"
-    assert registry.names() == (*registry.BUILT_IN, "mpi")
-    assert [each.name for each in registry.all_launchers()] == [*registry.BUILT_IN, "mpi"]
+    install(installed, "orch-flux", registry.GROUP, {"flux": "plug_flux:LAUNCHER"}, plug_flux=CODE)
+    assert registry.find("flux").help == "flux run"
+    assert registry.names() == (*registry.BUILT_IN, "flux")
+    assert [each.name for each in registry.all_launchers()] == [*registry.BUILT_IN, "flux"]
     assert registry.left_out() == ()
-    with pytest.raises(UsageError, match="unknown launcher 'mpj'") as caught:
-        registry.find("mpj")
+    with pytest.raises(UsageError, match="unknown launcher 'flix'") as caught:
+        registry.find("flix")
     assert caught.value.remedy == (
-        f"did you mean mpi? There are {', '.join(registry.BUILT_IN)}, mpi"
+        f"did you mean flux? There are {', '.join(registry.BUILT_IN)}, flux"
     )
 
 
@@ -61,7 +61,7 @@ def test_broken_plugin_is_left_out_and_others_work(installed: Path) -> None:
         installed,
         "odd",
         registry.GROUP,
-        {"bad": "plug_bad:LAUNCHER", "direct": "plug_good:LAUNCHER", "mpi": "plug_good:LAUNCHER"},
+        {"bad": "plug_bad:LAUNCHER", "direct": "plug_good:LAUNCHER", "flux": "plug_good:LAUNCHER"},
         plug_bad="import no_such_module",
         plug_good=CODE,
     )
@@ -70,6 +70,6 @@ def test_broken_plugin_is_left_out_and_others_work(installed: Path) -> None:
         "launcher 'direct' of odd 1.2 is left out: orch has one of that name itself",
     )
     assert registry.find("direct").help == "orch starts every rank"
-    assert registry.find("mpi").name == "mpi"
+    assert registry.find("flux").name == "flux"
     with pytest.raises(UsageError, match=r"launcher 'bad' of odd 1\.2 is left out: ModuleNotFound"):
         registry.find("bad")
