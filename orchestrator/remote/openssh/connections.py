@@ -22,19 +22,15 @@ from orchestrator.remote.ssh.config import (
     Target,
     config_files,
 )
+from orchestrator.remote.ssh.limits import DEFAULT_TIMEOUT, MAX_PER_ENDPOINT, RETRY_DELAYS
 from orchestrator.util.log import node_logger
 
 if TYPE_CHECKING:
     from orchestrator.inventory import Host
 
-# sshd starts to drop unauthenticated connections at 10 (MaxStartups 10:30:100).
-_MAX_PER_ENDPOINT = 8
 _MAX_LOGINS = 32  # each is a process
-DEFAULT_TIMEOUT = 10.0
-"""Seconds."""
 SILENCE = 30.0
 """Seconds; that of a run with the default --node-timeout, which can share masters with other commands."""
-_RETRY_DELAYS = (0.1, 0.3, 0.9)  # seconds, randomised
 
 
 @dataclass(frozen=True)
@@ -58,7 +54,7 @@ class Connections:
         self._resolver = Resolver(config_files())
         self._logins = asyncio.Semaphore(_MAX_LOGINS)
         self._per_endpoint: dict[object, asyncio.Semaphore] = defaultdict(
-            lambda: asyncio.Semaphore(_MAX_PER_ENDPOINT)
+            lambda: asyncio.Semaphore(MAX_PER_ENDPOINT)
         )
         self._gateways: dict[Target, asyncio.Task[Gateway | Unreachable]] = {}
 
@@ -201,7 +197,7 @@ class Connections:
             loop = asyncio.get_running_loop()
             start = loop.time()
             limit = self._options.timeout or target.connect_timeout or DEFAULT_TIMEOUT
-            for delay in (*_RETRY_DELAYS, None):
+            for delay in (*RETRY_DELAYS, None):
                 left = limit - (loop.time() - start)
                 log.debug("logging in to %s, within %g s", target.endpoint, left)
                 result = await self._masters.open(

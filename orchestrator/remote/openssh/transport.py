@@ -11,14 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import Unreachable
 from orchestrator.remote.base import Node, OnResult, Transport
-from orchestrator.remote.openssh.connections import (
-    DEFAULT_TIMEOUT,
-    SILENCE,
-    Connections,
-    ConnectOptions,
-)
+from orchestrator.remote.openssh.connections import SILENCE, Connections, ConnectOptions
 from orchestrator.remote.openssh.masters import Masters
 from orchestrator.remote.ssh.config import Target
+from orchestrator.remote.ssh.limits import DEFAULT_TIMEOUT
 
 if TYPE_CHECKING:
     from orchestrator.inventory import Host

@@ -26,17 +26,14 @@ from orchestrator.remote.ssh.config import ConfigParseError, Resolver, Target
 from orchestrator.remote.ssh.dial import dial, resolve_name
 from orchestrator.remote.ssh.host_keys import Entry, Known, KnownHosts
 from orchestrator.remote.ssh.identities import KeyFiles
+from orchestrator.remote.ssh.limits import DEFAULT_TIMEOUT, MAX_PER_ENDPOINT, RETRY_DELAYS
 from orchestrator.remote.ssh.login import Login, Trust
 from orchestrator.remote.ssh.verdicts import Verdicts
 from orchestrator.util.bounded_read import Unreadable
 from orchestrator.util.log import NODE, logger
 
-# sshd starts to drop unauthenticated connections at 10 (MaxStartups 10:30:100).
-_MAX_PER_ENDPOINT = 8
 _MAX_HANDSHAKES = 128
 _KEEPALIVES_MISSED = 3
-DEFAULT_TIMEOUT = 10.0  # seconds to reach a node
-_RETRY_DELAYS = (0.1, 0.3, 0.9)  # seconds, randomised
 _DROPPED = re.compile(rb"kex_exchange_identification|Connection (?:closed|reset) by")  # of ssh
 _CLOSE_TIMEOUT = 2.0  # seconds
 
@@ -122,7 +119,7 @@ class SshConnections:
         self._key_files = KeyFiles()
         self._handshakes = asyncio.Semaphore(_MAX_HANDSHAKES)
         self._per_endpoint: dict[object, asyncio.Semaphore] = defaultdict(
-            lambda: asyncio.Semaphore(_MAX_PER_ENDPOINT)
+            lambda: asyncio.Semaphore(MAX_PER_ENDPOINT)
         )
         self._command_retries = asyncio.Semaphore(1)
         self._without_certificates: set[Target] = set()
@@ -230,7 +227,7 @@ class SshConnections:
 
         sshd does so if it has many handshakes at once, from any clients.
         """
-        for delay in (*_RETRY_DELAYS, None):
+        for delay in (*RETRY_DELAYS, None):
             sock = await _dial(attempt, deadline)
             if isinstance(sock, Unreachable):
                 return sock
@@ -257,7 +254,7 @@ class SshConnections:
             return result
         # One at a time, so that a gateway's MaxStartups lets it in.
         async with self._command_retries:
-            for delay in _RETRY_DELAYS:
+            for delay in RETRY_DELAYS:
                 left = deadline - asyncio.get_running_loop().time()
                 if left < 2 * delay:
                     break

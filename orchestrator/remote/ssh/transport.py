@@ -11,7 +11,7 @@ from orchestrator.remote.openssh import connections as openssh
 from orchestrator.remote.openssh.handover import Handover
 from orchestrator.remote.openssh.masters import Masters
 from orchestrator.remote.ssh.connect import ConnectOptions, Trust, connect_all
-from orchestrator.remote.ssh.connections import DEFAULT_TIMEOUT
+from orchestrator.remote.ssh.limits import DEFAULT_TIMEOUT
 
 if TYPE_CHECKING:
     from orchestrator.inventory import Host
