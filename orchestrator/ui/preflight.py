@@ -65,6 +65,7 @@ def _remedy(finding: Finding) -> dict[str, Any] | None:
         "text": remedy.text,
         "commands": list(remedy.commands),
         "nodes": list(finding.remedy_nodes),
+        "as_root": remedy.as_root,
     }
 
 

@@ -255,6 +255,7 @@ def test_json_has_an_entry_for_each_finding() -> None:
             "text": "let the others in",
             "commands": [NFT],
             "nodes": ["node3", "node4", "node5", "node6", "node7"],
+            "as_root": True,
         },
         "data": {},
     }
