@@ -15,6 +15,7 @@ from typer.core import TyperCommand
 from typer.main import get_command
 
 from orchestrator.cli import complete, file_defaults
+from orchestrator.cli.usage import help_of, write_group
 
 _VERBOSITY, _FILE = "orchestrator.verbosity", "orchestrator.log_file"
 # The order of the groups in help; an option is in the group that its `rich_help_panel` names.
@@ -124,6 +125,9 @@ class Command(TyperCommand):
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         return [re.sub("[{}]", "", piece) for piece in super().collect_usage_pieces(ctx)]
 
+    def get_help(self, ctx: Any) -> str:
+        return help_of(super().get_help, ctx)
+
     def format_options(self, ctx: Any, formatter: Any) -> None:
         groups: dict[str, list[tuple[str, str]]] = {}
         for parameter in self.get_params(ctx):
@@ -135,7 +139,8 @@ class Command(TyperCommand):
                 groups.setdefault(_group_of(parameter), []).append(row)
             if "--launcher" in parameter.opts:
                 groups["Launchers"] = _launchers()
-        write_groups(groups, formatter)
+        for group in sorted(groups, key=_GROUPS.index):
+            write_group(group, groups[group], formatter)
 
     def invoke(self, ctx: Any) -> Any:
         verbosity, file = ctx.meta.get(_VERBOSITY, 0), ctx.meta.get(_FILE)
@@ -155,13 +160,6 @@ class Command(TyperCommand):
 
                 Stderr().line(text)
         return super().invoke(ctx)
-
-
-def write_groups(groups: dict[str, list[tuple[str, str]]], formatter: Any) -> None:
-    """Write the groups of names with their help, each below its heading."""
-    for group in sorted(groups, key=_GROUPS.index):
-        with formatter.section(group):
-            formatter.write_dl(groups[group])
 
 
 def _is_argument(parameter: Any) -> bool:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,6 +16,13 @@ from orchestrator.util.text import nearest
 
 # Typer brings click along under another name since about 0.20: its classes are found from here.
 TypersUsageError: Any = typer.BadParameter.__base__
+
+_MAX_WIDTH = 102  # columns of help, with its margin of two
+_MAX_NAME_WIDTH = 30
+_MAX_SUMMARY = 200
+_MARGINS = 4  # before and behind names
+_UNBROKEN = "\N{NO-BREAK SPACE}"
+_BRACKETS = re.compile(r"\[[^]]*\]")
 
 _OPTION = r"Invalid value for '(?P<name>[^']+)'(?: / '[^']+')*: "
 _INTEGER = re.compile(_OPTION + r".*\binteger\b.*")
@@ -32,22 +40,51 @@ _TOO_MANY = re.compile(r"Got unexpected extra arguments?(?:\(s\))? \((?P<words>.
 _MISSING = re.compile(r"Missing argument '(?P<name>[^']+)'\.")
 
 
+def help_of(write: Callable[[Any], str], context: Any) -> str:
+    """Return the help that `write` writes for the context, as wide as the terminal, up to a limit."""
+    if context.terminal_width is None:
+        context.terminal_width = min(shutil.get_terminal_size().columns, _MAX_WIDTH) - 2
+    return write(context).replace(_UNBROKEN, " ")
+
+
+def write_group(name: str, rows: Sequence[tuple[str, str]], formatter: Any) -> None:
+    """Write names with their help below the heading of their group.
+
+    What is in brackets, such as a default, is on one line if that is possible. In a narrow terminal long
+    names are on lines of their own.
+    """
+    most = min(_MAX_NAME_WIDTH, formatter.width // 3)
+    names = min(most, max(len(row[0]) for row in rows))
+    room = formatter.width - names - _MARGINS
+    with formatter.section(name):
+        formatter.write_dl([(word, _unbroken(text, room)) for word, text in rows], col_max=most)
+
+
+def _unbroken(text: str, room: int) -> str:
+    """Return `text` with blanks at which lines are not broken in brackets that fit into `room` columns."""
+    return _BRACKETS.sub(
+        lambda found: found[0].replace(" ", _UNBROKEN) if len(found[0]) <= room else found[0], text
+    )
+
+
 class Group(TyperGroup):
     """A group of commands; an error in the words after them is raised as orch's own UsageError."""
+
+    def get_help(self, ctx: Any) -> str:
+        return help_of(super().get_help, ctx)
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Write the commands in groups, then the options."""
         groups: dict[str, list[tuple[str, str]]] = {}
         for name, command in self.commands.items():
             if not command.hidden:
-                help_text = command.get_short_help_str(formatter.width)
+                help_text = command.get_short_help_str(_MAX_SUMMARY)
                 group = getattr(command, "rich_help_panel", "")
                 groups.setdefault(group, []).append((f"{name:<9}", help_text))
         records = (each.get_help_record(ctx) for each in self.get_params(ctx))
         groups["Options"] = [record for record in records if record is not None]
         for group, rows in groups.items():
-            with formatter.section(group):
-                formatter.write_dl(rows)
+            write_group(group, rows, formatter)
 
     def make_context(self, *args: Any, **more: Any) -> Any:
         with _own_errors():
