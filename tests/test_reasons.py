@@ -78,7 +78,6 @@ ALLOWED = {
     ),
     "self.fault.cause not in _FILTERED": "the cause of a Fault is an enum",
     "match cause:": "the cause of a Fault is an enum",
-    "reason.partition(',')": "the reason of a Slurm job is an id",
     "pid in why": "a dict of reasons, by process",
     # The summary is how the run ended and then the detail, which is known.
     "event.summary.removesuffix(event.detail)": "to put the duration between them",

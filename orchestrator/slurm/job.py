@@ -11,7 +11,10 @@ from orchestrator.errors import LaunchError
 from orchestrator.slurm.commands import Commands
 from orchestrator.util.text import printable
 
-_ID = re.compile(r"[0-9]{1,10}([+_][0-9]{1,10})?")
+_ID = re.compile(r"[0-9]{1,10}")
+_ID_OR_TASK = re.compile(r"[0-9]{1,10}(_[0-9]{1,10})?")
+_OWN_ID = re.compile(r"\s*JobId=([0-9]{1,10})\b")
+_HETEROGENEOUS = re.compile(r"\s*JobId=[0-9]{1,10} HetJobId=")
 _GPUS = re.compile(r"gpu(?::[^:,()]+)?:([0-9]{1,4})(?:\(|,|$)")
 _WAITING = ("PENDING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "SPECIAL_EXIT")
 _LIVE = (*_WAITING, "CONFIGURING", "RESIZING", "RUNNING", "STOPPED", "SUSPENDED")
@@ -26,7 +29,8 @@ class SlurmJob:
     `state` is a word such as RUNNING, `reason` why it waits or how it ended, in Slurm's word (empty if
     there is none). `nodes` is a host list as Slurm writes it (empty until it has nodes). `tasks_per_node`
     is 1 if the job did not ask for more. `gpus` has the number of GPUs for parts of the nodes. `starts` is
-    when it is expected to start, or has started, as Slurm writes it (empty if that is unknown).
+    when it is expected to start, or has started, as Slurm writes it (empty if that is unknown). A job
+    `is_heterogeneous` if this is only one of its parts.
     """
 
     id: str
@@ -38,6 +42,7 @@ class SlurmJob:
     time_limit: str = ""
     partition: str = ""
     starts: str = ""
+    is_heterogeneous: bool = False
 
 
 @dataclass(frozen=True)
@@ -82,12 +87,18 @@ async def find_loss(commands: Commands, job: str) -> JobEnd | None:
     if found.state not in _WAITING:
         return end_of(found)
     # After a failure of a node, or a preemption; its nodes may be others.
-    return JobEnd("ended", f"Slurm job {job} was put back into the queue")
+    return JobEnd(
+        "ended",
+        f"Slurm job {job} was put back into the queue: preempted, requeued, or a node failed",
+    )
 
 
-def checked_id(job: str) -> str:
-    """Return the id of a job. Raises ValueError if it cannot be one."""
-    if not _ID.fullmatch(job):
+def checked_id(job: str, *, may_be_task: bool = False) -> str:
+    """Return the id of a job, or with `may_be_task` of a job or of a task of an array, `4711_3`.
+
+    Raises ValueError if it cannot be one.
+    """
+    if not (_ID_OR_TASK if may_be_task else _ID).fullmatch(job):
         raise ValueError(f"expected the id of a Slurm job, a number; found {printable(job, 40)!r}")
     return job
 
@@ -114,7 +125,10 @@ def host_words(nodes: str) -> tuple[str, ...]:
 
 
 def parse_job(job: str, text: str) -> SlurmJob:
-    """Return the job in what `scontrol show job --details` printed. Raises LaunchError."""
+    """Return the job in what `scontrol show job --details` printed. Raises LaunchError.
+
+    A task of an array has an id of its own, which other programs of Slurm take.
+    """
     blocks = [block for block in text.split("\n\n") if "JobState=" in block]
     if not blocks:
         raise LaunchError(f"scontrol says nothing about Slurm job {job}: {printable(text, 100)!r}")
@@ -131,9 +145,10 @@ def _parse_block(job: str, block: str) -> SlurmJob:
         return "" if value in _NONE else printable(value, 4000)
 
     return SlurmJob(
-        id=job,
+        id=own[1] if (own := _OWN_ID.match(block)) else job,
         state=field(r"JobState=(\S+)"),
-        reason=field(r"JobState=\S+ Reason=(.*?)(?: Dependency=|$)"),
+        # scontrol writes the spaces of a reason in words as underscores; names have none.
+        reason=field(r"JobState=\S+ Reason=(.*?)(?: Dependency=|$)").replace("_", " "),
         nodes=field(r"NodeList=(\S+)"),
         tasks_per_node=_tasks(field),
         gpus=tuple(
@@ -143,6 +158,7 @@ def _parse_block(job: str, block: str) -> SlurmJob:
         time_limit=field(r"RunTime=\S+ TimeLimit=(\S+)"),
         partition=field(r"Partition=(\S+)"),
         starts=field(r"StartTime=(\S+)"),
+        is_heterogeneous=_HETEROGENEOUS.match(block) is not None,
     )
 
 

@@ -15,6 +15,8 @@ _PER_USER = re.compile(r"QOSMax\w+PerUser(Limit)?")
 _PER_ACCOUNT = re.compile(r"(QOS)?Max\w+PerAccount")
 _PER_JOB = re.compile(r"(Assoc|QOS)Max\w+Per(Job|Node)(Limit)?|MaxMemPerLimit")
 _TOO_LITTLE = re.compile(r"QOSMin\w+")
+# Slurm has no name for these two: slurmctld writes a sentence (part_policy_valid_acct in its source).
+_NOT_ALLOWED = re.compile(r"Job's (account|QOS) [^(]{1,300}this partition .{0,300}")
 
 _LIMITS = "sacctmgr show associations user=$USER; sacctmgr show qos"
 _PARTITION = "scontrol show partition {partition}"
@@ -66,6 +68,7 @@ _FOREVER = {
     "ReservationDeleted": ("its reservation was deleted", "scontrol show reservations"),
 }
 _FOREVER_BY_PATTERN = (
+    (_NOT_ALLOWED, "it may not use the partition", _PARTITION),
     (
         _PER_JOB,
         "one job may not ask for that much",
@@ -75,36 +78,36 @@ _FOREVER_BY_PATTERN = (
 )
 
 
-def meaning_of(reason: str, job: str, partition: str) -> str:
+def meaning_of(code: str, job: str, partition: str) -> str:
     """Return what a reason means; empty if that is unknown. Commands in it name `job` and `partition`."""
-    name = _name(reason)
-    forever = _forever(name)
+    name = _name(code)
+    forever = _forever(code)
     text = forever[0] if forever else _PASSING.get(name) or _NEEDS_A_PERSON.get(name) or ""
     if not text:
         text = next((text for each, text in _PASSING_BY_PATTERN if each.fullmatch(name)), "")
     return _filled(text, job, partition)
 
 
-def why_never(reason: str, job: str, partition: str) -> tuple[str, str] | None:
+def why_never(code: str, job: str, partition: str) -> tuple[str, str] | None:
     """Return what a reason means, and what to do, if the job stays in the queue forever; None if not."""
-    found = _forever(_name(reason))
+    found = _forever(code)
     if found is None:
         return None
     meaning, remedy = found
     return meaning, _filled(remedy, job, partition)
 
 
-def _forever(name: str) -> tuple[str, str] | None:
+def _forever(code: str) -> tuple[str, str] | None:
     by_pattern = (
-        (text, remedy) for each, text, remedy in _FOREVER_BY_PATTERN if each.fullmatch(name)
+        (text, remedy) for each, text, remedy in _FOREVER_BY_PATTERN if each.fullmatch(code)
     )
-    return _FOREVER.get(name) or next(by_pattern, None)
+    return _FOREVER.get(_name(code)) or next(by_pattern, None)
 
 
 def _filled(text: str, job: str, partition: str) -> str:
     return text.format(job=shlex.quote(job), partition=shlex.quote(partition))
 
 
-def _name(reason: str) -> str:
+def _name(code: str) -> str:
     """Return the name: Slurm may add details after a comma."""
-    return reason.partition(",")[0]
+    return code.partition(",")[0]

@@ -45,8 +45,21 @@ def test_parse_job_of_ended_job_has_its_state() -> None:
 
 def test_parse_job_keeps_a_reason_of_several_words() -> None:
     text = (RECORDED / "pending-resources.txt").read_text()
-    text = text.replace("Reason=Resources", "Reason=ReqNodeNotAvail, UnavailableNodes:node[0-1]")
+    text = text.replace("Reason=Resources", "Reason=ReqNodeNotAvail,_UnavailableNodes:node[0-1]")
     assert parse_job("6", text).reason == "ReqNodeNotAvail, UnavailableNodes:node[0-1]"
+
+
+def test_parse_job_of_a_task_of_an_array_has_its_own_id() -> None:
+    text = (RECORDED / "running.txt").read_text()
+    text = text.replace("JobId=5 ", "JobId=24 ArrayJobId=23 ArrayTaskId=3 ")
+    assert parse_job("23_3", text).id == "24"
+
+
+def test_parse_job_knows_a_part_of_a_heterogeneous_job() -> None:
+    text = (RECORDED / "running.txt").read_text()
+    assert not parse_job("5", text).is_heterogeneous
+    text = text.replace("JobId=5 ", "JobId=5 HetJobId=5 HetJobOffset=0 ")
+    assert parse_job("5", text).is_heterogeneous
 
 
 @pytest.mark.parametrize(
@@ -77,15 +90,17 @@ def test_parse_job_without_a_job_raises(text: str) -> None:
     assert caught.value.message.isprintable()
 
 
-@pytest.mark.parametrize("job", ["", "--help", "7;id", "7 8", "1" * 12, "\u0663"])
+@pytest.mark.parametrize("job", ["", "--help", "7;id", "7 8", "7+1", "1" * 12, "\u0663"])
 def test_checked_id_refuses_what_is_no_id(job: str) -> None:
     with pytest.raises(ValueError, match="id of a Slurm job"):
         checked_id(job)
 
 
-@pytest.mark.parametrize("job", ["4711", "4711_3", "4711+1"])
-def test_checked_id_accepts_jobs_arrays_and_heterogeneous_jobs(job: str) -> None:
-    assert checked_id(job) == job
+def test_checked_id_accepts_a_task_of_an_array_only_if_asked_to() -> None:
+    assert checked_id("4711") == "4711"
+    assert checked_id("4711_3", may_be_task=True) == "4711_3"
+    with pytest.raises(ValueError, match="id of a Slurm job"):
+        checked_id("4711_3")
 
 
 @pytest.mark.parametrize(
@@ -126,7 +141,7 @@ def text(name: str) -> str:
 async def test_find_loss_of_requeued_job_says_so() -> None:
     loss = await find_loss(Answering(text("pending-resources")), "6")
     assert loss is not None
-    assert loss.text == "Slurm job 6 was put back into the queue"
+    assert loss.text.startswith("Slurm job 6 was put back into the queue: ")
     assert await find_loss(Answering(text("running")), "5") is None
 
 

@@ -74,6 +74,19 @@ def test_reason_that_contradicts_the_request_never_passes(reason: str) -> None:
     assert meaning_of(reason, "7", "gpu") == found[0]
 
 
+@pytest.mark.parametrize(
+    "reason",
+    [
+        "Job's account not known, so it can't use this partition (main allows foo)",
+        "Job's account bar not permitted to use this partition (main allows foo)",
+        "Job's QOS not permitted to use this partition (main allows high not normal)",
+    ],
+)
+def test_sentence_about_a_partition_that_is_not_allowed_never_passes(reason: str) -> None:
+    found = why_never(reason, "7", "main")
+    assert found == ("it may not use the partition", "scontrol show partition main")
+
+
 @pytest.mark.parametrize("reason", PASSING)
 def test_reason_that_may_pass_has_a_meaning(reason: str) -> None:
     assert why_never(reason, "7", "gpu") is None

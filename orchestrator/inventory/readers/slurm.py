@@ -28,6 +28,12 @@ class SlurmReader(Reader):
         job = self._job(source)
         try:
             found = parse_job(job, ask(*job_words(job)))
+            if found.is_heterogeneous:
+                raise LaunchError(
+                    f"Slurm job {job} is heterogeneous: orch reaches the nodes of a job of one kind",
+                    remedy="ask for the nodes without ':' in the options; or list the nodes in hosts.yaml, "
+                    "and name it with -i, if the site allows SSH to them",
+                )
             if not found.nodes:
                 raise LaunchError(f"Slurm job {job} has no nodes: {_describe(found)}")
             return inventory_of(found, ask(*host_words(found.nodes)).split())
@@ -43,7 +49,7 @@ class SlurmReader(Reader):
                 remedy="name one, as in `-i slurm:4711`; squeue --me lists yours",
             )
         try:
-            return checked_id(job)
+            return checked_id(job, may_be_task=True)
         except ValueError as error:
             raise InventoryError(f"{source}: {error}") from error
 

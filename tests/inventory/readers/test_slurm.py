@@ -96,6 +96,12 @@ def test_read_of_unknown_job_has_the_words_of_slurm(monkeypatch: pytest.MonkeyPa
     assert str(caught.value) == "slurm:9: scontrol: Invalid job id specified\n  → squeue"
 
 
+def test_read_of_heterogeneous_job_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    use(monkeypatch, SlurmJob("5", "RUNNING", "", "node[0-1]", is_heterogeneous=True))
+    with pytest.raises(InventoryError, match="slurm:5: Slurm job 5 is heterogeneous"):
+        load("slurm:5")
+
+
 @pytest.mark.parametrize("names", ["", "node0\nnode0\n", "node0\n\x1b[2J\n", "node0\n-oProxy\n"])
 def test_read_refuses_what_are_no_names_of_nodes(
     monkeypatch: pytest.MonkeyPatch, names: str

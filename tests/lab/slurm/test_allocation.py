@@ -100,7 +100,7 @@ fabric.barrier()
 
 
 @pytest.mark.torch
-@pytest.mark.parametrize("launcher", ["fabric", "torchrun"])
+@pytest.mark.parametrize("launcher", ["fabric", "python", "torchrun"])
 def test_lightning_counts_the_ranks_of_orch_not_the_tasks(
     cluster: Lab, tmp_path: Path, launcher: str
 ) -> None:
@@ -186,6 +186,22 @@ def test_interrupt_stops_the_run_and_keeps_the_allocation(cluster: Lab, tmp_path
     wait_until(lambda: slurm.run(cluster, ["squeue", "-hs", "--job", job]).stdout == "")
     assert slurm.jobs(cluster) == [f"{job} RUNNING"]
     assert slurm.run(cluster, ["scancel", job]).returncode == 0
+
+
+def test_task_of_an_array_is_an_inventory(cluster: Lab) -> None:
+    options = ["--parsable", "--array=3-4", "-N1", "-o/dev/null", "--wrap", "sleep 600"]
+    job = slurm.run(cluster, ["sbatch", *options], cwd="/").stdout.strip()
+    wait_until(lambda: slurm.jobs(cluster) == [f"{job}_3 RUNNING", f"{job}_4 RUNNING"])
+    done = slurm.run(cluster, [*ORCH, "exec", "-i", f"slurm:{job}_3", "--", "hostname"])
+    assert done.returncode == 0, done.stderr
+    slurm.run(cluster, ["scancel", job])
+
+
+def test_heterogeneous_job_is_refused(cluster: Lab, tmp_path: Path) -> None:
+    orch = [*ORCH, "exec", "--", "hostname"]
+    argv = ["salloc", "--quiet", "-N1", ":", "-N1", *orch]
+    done = slurm.run(cluster, argv, cwd=tmp_path)
+    assert (done.returncode, "is heterogeneous" in done.stderr) == (2, True), done.stderr
 
 
 def test_ended_job_is_no_inventory(cluster: Lab, tmp_path: Path) -> None:

@@ -114,6 +114,61 @@ def test_job_that_is_requeued_is_the_verdict(cluster: Lab, start: Start) -> None
     slurm.run(cluster, ["scancel", job])
 
 
+def test_drained_node_ends_its_job_no_sooner(cluster: Lab, start: Start) -> None:
+    job, finish = start()
+    scontrol(cluster, "update", "NodeName=node1", "State=DRAIN", "Reason=test")
+    try:
+        wait_until(lambda: slurm.states(cluster)["node1"] == "drng")
+        assert slurm.jobs(cluster) == [f"{job} RUNNING"]
+        slurm.run(cluster, [*ORCH, "stop"])
+        assert finish()[0] == 143
+    finally:
+        scontrol(cluster, "update", "NodeName=node1", "State=RESUME")
+        slurm.run(cluster, ["scancel", job])
+
+
+PREEMPTED = """
+import os, time
+print("up", os.environ.get("SLURM_RESTART_COUNT", "0"), flush=True)
+if "SLURM_RESTART_COUNT" not in os.environ:
+    time.sleep(600)
+"""
+
+
+def test_batch_script_that_is_preempted_and_requeued_launches_again(
+    cluster: Lab, tmp_path: Path
+) -> None:
+    """`--restarts` does not start a run again whose nodes were taken away; the script's next run does."""
+    body = f"""#!/bin/sh
+    mkdir -p /tmp/exp && cd /tmp/exp && echo '{PREEMPTED}' > train.py
+    {" ".join(ORCH)} launch --launcher direct --restarts 3 train.py
+    """
+    batch = write(tmp_path / "exp", "job.sh", body)
+    options = [
+        "--parsable",
+        "--requeue",
+        "-N2",
+        "-p",
+        "again",
+        "-o",
+        "/tmp/out",
+        "--open-mode=append",
+    ]
+    job = slurm.run(cluster, ["sbatch", *options, batch], cwd="/").stdout.strip()
+    out = cluster.files("node0") / "tmp/out"
+    out.unlink(missing_ok=True)
+    wait_until(lambda: out.exists() and out.read_text().count("up 0") == 2, 60)
+    other = ["sbatch", "--parsable", "--exclusive", "-N4", "-o/dev/null", "--wrap", "sleep 1"]
+    slurm.run(cluster, other, cwd="/")
+    wait_until(lambda: f"{job} PENDING" in slurm.jobs(cluster), 60)
+    wait_until(lambda: slurm.jobs(cluster) == [f"{job} PENDING"], 60)
+    scontrol(cluster, "update", f"JobId={job}", "StartTime=now")
+    wait_until(lambda: slurm.jobs(cluster) == [], 60)
+    assert out.read_text().count("up 0") == 2
+    assert out.read_text().count("up 1") == 2
+    assert "all 2 ranks succeeded" in out.read_text()
+
+
 def test_failed_node_of_the_job_is_the_verdict(cluster: Lab, start: Start) -> None:
     job, finish = start()
     scontrol(cluster, "update", "NodeName=node1", "State=DOWN", "Reason=test")

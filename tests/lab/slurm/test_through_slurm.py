@@ -47,9 +47,9 @@ def run(lab: Lab, project: Path, script: str, *options: str) -> subprocess.Compl
     return slurm.run(lab, argv, cwd=project)
 
 
-def popen(lab: Lab, project: Path, orch: Sequence[str] = ORCH) -> Child:
+def popen(lab: Lab, project: Path, orch: Sequence[str] = ORCH, options: str = "-N2 -t10") -> Child:
     write(project, "train.py", WAITS)
-    argv = [*orch, "launch", "--slurm", "-N2 -t10", "--launcher", "direct", "train.py"]
+    argv = [*orch, "launch", "--slurm", options, "--launcher", "direct", "train.py"]
     pipe = subprocess.PIPE
     return lab.popen(argv, env=slurm.ENVIRONMENT, cwd=project, stdout=pipe, stderr=pipe, bufsize=0)
 
@@ -161,3 +161,93 @@ def test_job_cancelled_by_hand_is_the_verdict(cluster: Lab, project: Path) -> No
         slurm.run(cluster, ["scancel", job])
         assert f"Slurm job {job} was cancelled".encode() in process.communicate(timeout=60)[1]
         assert process.returncode == 143
+
+
+@pytest.mark.parametrize("partition", ["low", "again"])
+def test_preempted_job_is_the_verdict(cluster: Lab, project: Path, partition: str) -> None:
+    """Also where the site requeues preempted jobs: one of --slurm is not requeued."""
+    with popen(cluster, project, options=f"-N2 -t10 -p {partition}") as process:
+        assert process.stdout is not None
+        assert b"up" in process.stdout.readline()
+        (job,) = (line.split()[0] for line in slurm.jobs(cluster))
+        other = occupy(cluster)
+        err = process.communicate(timeout=60)[1].decode()
+    assert (process.returncode, f"Slurm job {job} was preempted" in err) == (143, True), err
+    assert slurm.jobs(cluster) == [f"{other} RUNNING"]
+    slurm.run(cluster, ["scancel", other])
+
+
+@pytest.mark.parametrize(
+    ("options", "said", "remedy"),
+    [
+        ("-N1 -p short -t10", "PartitionTimeLimit", "scontrol show partition short"),
+        ("-N1 --dependency=afterok:{failed}", "DependencyNeverSatisfied", "scontrol show job"),
+    ],
+)
+def test_job_that_can_never_start_is_given_up_with_the_reason(
+    cluster: Lab, project: Path, options: str, said: str, remedy: str
+) -> None:
+    submit = ["sbatch", "--parsable", "-o/dev/null", "--wait", "--wrap", "exit 1"]
+    failed = slurm.run(cluster, submit, cwd="/").stdout.strip()
+    write(project, "train.py", HELLO)
+    argv = [*ORCH, "launch", "--slurm", options.format(failed=failed), "train.py"]
+    done = slurm.run(cluster, argv, cwd=project)
+    assert done.returncode == 125
+    assert re.search(rf"job \d+ would never start, and was cancelled: {said} \(", done.stderr)
+    assert remedy in done.stderr
+    assert slurm.jobs(cluster) == []
+
+
+def test_partition_that_does_not_allow_the_account_ends_the_launch(
+    cluster: Lab, project: Path
+) -> None:
+    update = ["scontrol", "update", "PartitionName=short"]
+    assert slurm.run(cluster, [*update, "AllowAccounts=foo"]).returncode == 0
+    write(project, "train.py", HELLO)
+    argv = [*ORCH, "launch", "--slurm", "-N1 -p short -t1", "train.py"]
+    try:
+        done = slurm.run(cluster, argv, cwd=project)
+    finally:
+        slurm.run(cluster, [*update, "AllowAccounts=ALL"])
+    assert (done.returncode, "it may not use the partition" in done.stderr) == (125, True)
+
+
+def test_held_job_and_drained_node_are_waited_for(cluster: Lab, project: Path) -> None:
+    drain = ["scontrol", "update", "NodeName=node3"]
+    slurm.run(cluster, [*drain, "State=DRAIN", "Reason=test"])
+    with popen(cluster, project, options="-N4 -t10 --hold") as process:
+        said = read_until(process, b"JobHeldUser (held: scontrol release ")
+        job = re.findall(rb"scontrol release (\d+)", said)[0].decode()
+        slurm.run(cluster, ["scontrol", "release", job])
+        read_until(process, b"are DOWN, DRAINED or reserved")
+        slurm.run(cluster, [*drain, "State=RESUME"])
+        read_until(process, b"has started: 4 nodes")
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+    assert process.returncode == 130
+
+
+FABRIC = """
+from lightning.fabric import Fabric
+fabric = Fabric(accelerator="cpu", strategy="ddp", devices=2, num_nodes=2)
+fabric.launch()
+print(f"rank {fabric.global_rank} of {fabric.world_size}\\n", end="", flush=True)
+fabric.barrier()
+"""
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("launcher", ["fabric", "python"])
+def test_lightning_in_a_job_of_its_own_counts_the_ranks_of_orch(
+    cluster: Lab, project: Path, launcher: str
+) -> None:
+    pytest.importorskip("lightning")
+    write(
+        project,
+        "train.py",
+        FABRIC.replace("fabric.launch()\n", "") if launcher == "fabric" else FABRIC,
+    )
+    options = ["--slurm", "-N2 --ntasks-per-node=1 -t10", "--launcher", launcher, "--nproc", "2"]
+    done = slurm.run(cluster, [*ORCH, "launch", *options, "train.py"], cwd=project)
+    assert done.returncode == 0, done.stderr
+    assert sorted(re.findall(r"rank \d of \d", done.stdout)) == [f"rank {n} of 4" for n in range(4)]
