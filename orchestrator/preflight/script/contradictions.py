@@ -17,7 +17,7 @@ from orchestrator.preflight.model import (
     Status,
     check,
 )
-from orchestrator.preflight.script import collectives, gpus, lightning, lint
+from orchestrator.preflight.script import accelerate, collectives, gpus, lightning, lint
 from orchestrator.preflight.script.flow import Unreadable, read
 from orchestrator.preflight.script.imports import needs
 from orchestrator.preflight.script.lint import Hint
@@ -45,7 +45,9 @@ def check_script(context: Context) -> list[Finding]:
     unless the others make it in another branch: those ranks wait for the others forever. Warns also if the
     script sets another address or port than the launch (`init_method="tcp://..."`,
     `os.environ["MASTER_ADDR"] = ...`), if LOCAL_RANK 0 guards something in a script that never reads RANK
-    (every node has such a rank), and if this machine's Python cannot parse the script.
+    (every node has such a rank), for an `Accelerator()` on nodes without a GPU that neither `cpu=True` nor
+    ACCELERATE_USE_CPU sends to the CPU (each rank would train by itself), and if this machine's Python
+    cannot parse the script.
     """
     script = context.script
     if script is None:
@@ -59,6 +61,7 @@ def check_script(context: Context) -> list[Finding]:
     of_script = chain(
         _against_launcher(context, script),
         lightning.hints(code, context),
+        accelerate.hints(code, context),
         gpus.hints(code, context),
         collectives.hints(code, context),
         lint.hints(code, script.text, context),

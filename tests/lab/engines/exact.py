@@ -12,13 +12,8 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, Subset
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--local_rank", type=int)
-    parser.add_argument("--raises", type=int)
-    parser.add_argument("--killed", type=int)
-    args = parser.parse_args()
-    device = join()
+def run(args: argparse.Namespace, device: torch.device) -> None:
+    """Sum the ranks, fail if that is asked for, and train; the process group is up."""
     rank, world = dist.get_rank(), dist.get_world_size()
     local_rank = int(os.environ["LOCAL_RANK"])
     assert args.local_rank in (None, local_rank)
@@ -36,7 +31,17 @@ def main() -> None:
     optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
     loss = train(model, optimizer, DataLoader(mine, 15), device)
     print(f"loss of rank {rank}: {loss.hex()}", flush=True)
-    dist.destroy_process_group()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--local_rank", type=int)
+    parser.add_argument("--raises", type=int)
+    parser.add_argument("--killed", type=int)
+    args = parser.parse_args()
+    device = join()
+    run(args, device)
+    dist.destroy_process_group()  # with no model left: see examples/digits_ddp.py
 
 
 if __name__ == "__main__":

@@ -64,6 +64,41 @@ def test_launch_call_under_fabric_run_fails() -> None:
     assert finding.remedy is not None and "--launcher torchrun" in finding.remedy.text
 
 
+# -- Accelerate ------------------------------------------------------------------------------------
+
+ACCELERATE = "from accelerate import Accelerator\n"
+
+
+@pytest.mark.parametrize(
+    ("call", "launcher", "variables", "expected"),
+    [
+        ("Accelerator()", "torchrun", {}, "warn"),
+        ("Accelerator(mixed_precision='bf16')", "direct", {}, "warn"),
+        ("Accelerator(cpu=True)", "torchrun", {}, "pass"),
+        ("Accelerator(cpu=args.cpu)", "torchrun", {}, "pass"),
+        ("Accelerator(**more)", "torchrun", {}, "pass"),
+        ("Accelerator(True, False, None, 1, True)", "torchrun", {}, "pass"),
+        ("Accelerator()", "accelerate", {}, "pass"),
+        ("Accelerator()", "torchrun", {"ACCELERATE_USE_CPU": "true"}, "pass"),
+        ("Accelerator() if x else None", "torchrun", {}, "pass"),
+    ],
+)
+def test_accelerator_that_makes_a_world_of_one_warns(
+    call: str, launcher: str, variables: dict[str, str], expected: str
+) -> None:
+    job = Job("train.py", launcher=launcher, devices=1, environment=variables)
+    found = lint(f"{ACCELERATE}a = {call}\n", job=job)
+    assert [finding.status.value for finding in found] == [expected]
+    if expected == "warn":
+        assert "each of the 2 ranks would train by itself" in found[0].message
+
+
+def test_accelerator_with_gpus_or_alone_passes() -> None:
+    text = f"{ACCELERATE}a = Accelerator()\n"
+    assert status(text, facts_of={0: {"gpus": 1}, 1: {"gpus": 1}}) is Status.PASS
+    assert status(text, n=1) is Status.PASS
+
+
 # -- Lightning -------------------------------------------------------------------------------------
 
 FABRIC = "from lightning.fabric import Fabric\n"
