@@ -12,6 +12,7 @@ from orchestrator.inventory import Host
 from orchestrator.plan import Job
 from orchestrator.plan.launchers import registry
 from orchestrator.plan.plan import choose_launcher
+from orchestrator.util.text import escaped
 
 
 def job_for(asked: JobRequest, hosts: Sequence[Host], note: Note | None = None) -> Job:
@@ -45,5 +46,5 @@ def _with_launcher_of_script(
         return job
     ((name, why),) = reasons.items()
     if note is not None:
-        note(f"launcher: {name}, because {script.name}: {why}; --launcher overrides it")
+        note(f"launcher: {name}, because {escaped(script.name)} {why}; --launcher overrides it")
     return replace(job, launcher=name)

@@ -45,8 +45,8 @@ def test_launcher_of_the_script_is_chosen_and_said(project: Path) -> None:
     assert found.launcher_arguments == ("--config_file=accelerate_config.yaml",)
     (line,) = said
     assert line == (
-        "launcher: accelerate, because train.py: line 1 imports it, and there is accelerate_config.yaml; "
-        "--launcher overrides it"
+        "launcher: accelerate, because train.py imports it (line 1) and accelerate_config.yaml is its "
+        "configuration; --launcher overrides it"
     )
 
 
@@ -69,8 +69,8 @@ def test_script_for_two_launchers_gets_the_default(project: Path) -> None:
     assert found.launcher == "deepspeed"
     (line,) = said
     assert line == (
-        "launcher: deepspeed, because train.py: line 1 imports it, the script takes --local_rank, and its "
-        "arguments have --deepspeed_config; --launcher overrides it"
+        "launcher: deepspeed, because train.py imports it (line 1), takes --local_rank, and gets "
+        "--deepspeed_config; --launcher overrides it"
     )
 
 

@@ -24,6 +24,7 @@ _SCRIPTS = Path(__file__).with_name("engines")
 _EXAMPLES = Path(__file__).parents[2] / "examples"
 _LAUNCHERS = ("torchrun", "direct", "fabric", "accelerate", "deepspeed")
 _DEVICES = {"node0": 2, "node1": 4, "node2": 1}
+_PLAIN = ("-e", "OMP_NUM_THREADS=1", "--preflight", "off")
 _ALL = pytest.mark.skipif(not _PYTHON, reason="not asked for: ORCH_ENGINES=PYTHON")
 
 _SHOWS = """
@@ -96,7 +97,7 @@ def test_sum_and_loss_are_the_same_under_every_launcher(
     inventory = uneven(engines, tmp_path)
     found = {}
     for launcher in _LAUNCHERS:
-        words = ("--launcher", launcher, "--sync", project, "-e", "OMP_NUM_THREADS=1")
+        words = ("--launcher", launcher, "--sync", project, *_PLAIN)
         done = launch(engines, *words, project / "exact.py", inventory=inventory, timeout=300)
         assert done.returncode == 0, done.stdout + done.stderr
         assert "all 7 ranks succeeded" in done.stderr
@@ -126,7 +127,7 @@ def test_verdict_is_the_same_under_every_launcher(
 ) -> None:
     inventory = uneven(engines, tmp_path)
     for launcher in _LAUNCHERS:
-        words = ("--launcher", launcher, "--sync", project, "-e", "OMP_NUM_THREADS=1")
+        words = ("--launcher", launcher, "--sync", project, *_PLAIN)
         script = (project / "exact.py", option, "3")
         done = launch(engines, *words, *script, inventory=inventory, timeout=300)
         run = run_name(done.stderr)

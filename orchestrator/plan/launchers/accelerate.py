@@ -146,9 +146,9 @@ class Accelerate(TorchrunOptions):
     def why_chosen(self, text: str, job: Job, folder: Path | None) -> str | None:
         line = line_of_import(text, "accelerate")
         file = None if line is None or job.elastic is not None else _found(job, folder)
-        return (
-            None if file is None else f"line {line} imports it, and there is {escaped(str(file))}"
-        )
+        if file is None:
+            return None
+        return f"imports it (line {line}) and {escaped(str(file))} is its configuration"
 
     def restarts_ranks(self, argv: Sequence[str], environment: Mapping[str, str]) -> bool:
         return restarts_of(argv, {}) != "0"

@@ -112,7 +112,7 @@ class Launcher(ABC):
         return None
 
     def why_chosen(self, text: str, job: Job, folder: Path | None) -> str | None:
-        """Return why a script with this text surely is for this launcher, worded to follow "because".
+        """Return why a script with this text surely is for this launcher, worded to follow its file name.
 
         Asked if no launcher is named; None unless it is sure. `folder` is as in `configure`.
         """

@@ -60,7 +60,7 @@ class DeepSpeed(Launcher):
         config = next((word for word in job.arguments if _is_config_option(word)), None)
         if line is None or config is None or not any(each in text for each in _LOCAL_RANK_OPTIONS):
             return None
-        return f"line {line} imports it, the script takes --local_rank, and its arguments have {config}"
+        return f"imports it (line {line}), takes --local_rank, and gets {config.partition('=')[0]}"
 
     def check_script(self, text: str, job: Job) -> ScriptProblem | None:
         if job.launcher_arguments or "local_rank" in text or "local-rank" in text:

@@ -27,7 +27,7 @@ _EXPANDED = re.compile(r"[$`]")
 def deepspeed_variables() -> dict[str, str]:
     """Return the variables of the files that DeepSpeed would read here. Raises UsageError."""
     name = os.environ.get("DS_ENV_FILE", ".deepspeed_env")
-    files = dict.fromkeys((Path("~").expanduser() / name, Path(name).absolute()))
+    files = (Path(os.path.expanduser("~"), name), Path(name))  # noqa: PTH111 - without a home it stays ~
     return {key: value for file in files for key, value in _read(file)}
 
 

@@ -215,7 +215,7 @@ def test_script_is_for_accelerate_only_with_its_configuration(tmp_path: Path) ->
     assert LAUNCHER.why_chosen(SCRIPT, job, tmp_path) is None
     (tmp_path / "accelerate_config.yaml").write_text(FSDP)
     assert LAUNCHER.why_chosen(SCRIPT, job, tmp_path) == (
-        "line 2 imports it, and there is accelerate_config.yaml"
+        "imports it (line 2) and accelerate_config.yaml is its configuration"
     )
     assert LAUNCHER.why_chosen(SCRIPT, job, None) is None
     assert LAUNCHER.why_chosen("print('accelerate')\n", job, tmp_path) is None
