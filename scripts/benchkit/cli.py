@@ -15,7 +15,17 @@ from shutil import which
 from labkit import life
 from labkit.lab import Lab, LabError
 
-from benchkit import fanout, files, firehose, first_line, helptext, preflight, quiet, report
+from benchkit import (
+    fanout,
+    files,
+    firehose,
+    first_line,
+    helptext,
+    preflight,
+    quiet,
+    report,
+    transports,
+)
 from benchkit.measure import BenchError
 from benchkit.numbers import Result
 
@@ -39,6 +49,9 @@ CASES = {
     "quiet": Case(quiet.run, 2, "a live run that prints nothing"),
     "push": Case(files.push, 3, "2,000 files to 16 hosts"),
     "fetch": Case(files.fetch, 3, "2 GB back from one host"),
+    "transports": Case(
+        transports.run, 5, "a launch over OpenSSH's client, and over orch's connections"
+    ),
     "help": Case(helptext.run, 11, "orch --help"),
 }
 
@@ -67,7 +80,12 @@ def main(argv: Sequence[str]) -> int:
     if machine["load"] > 0.25 * machine["cores"]:
         print(f"bench: this machine is busy (load {machine['load']:.1f})", file=sys.stderr)
     # The other cases need two hosts.
-    wanted = {"fanout": options.hosts, "preflight": options.hosts, "push": files.HOSTS}
+    wanted = {
+        "fanout": options.hosts,
+        "preflight": options.hosts,
+        "push": files.HOSTS,
+        "transports": transports.HOSTS,
+    }
     hosts = max(2, *(wanted.get(name, 2) for name in names))
     try:
         results = _measure(names, hosts, options.runs)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from labkit.lab import Lab
 
-from .orch import ORCH, wait_until
+from .orch import ORCH, launch, wait_until, write
 
 pytestmark = pytest.mark.lab
 
@@ -221,6 +221,21 @@ def test_key_of_a_token_logs_in(login: Login) -> None:
     assert f"ssh-add -s {library}" in refused.stderr
 
 
+@pytest.mark.skipif("ORCH_SK_PROVIDER" not in os.environ, reason="needs ORCH_SK_PROVIDER")
+def test_key_on_a_security_key_logs_in(login: Login) -> None:
+    provider = login.lab.home / "provider.so"  # no other user can write to it
+    shutil.copy(os.environ["ORCH_SK_PROVIDER"], provider)
+    login.forget_key()
+    key = login.lab.home / ".ssh/id_ed25519_sk"
+    made = login.lab.run(
+        ["ssh-keygen", "-q", "-t", "ed25519-sk", "-N", "", "-w", provider, "-f", key]
+    )
+    assert made.returncode == 0, made.stderr
+    shutil.copy(f"{key}.pub", login.lab.files(NODE) / "home/.ssh/authorized_keys")
+    login.config.write_text(f"SecurityKeyProvider {provider}\n")
+    assert f"because ssh_config has SecurityKeyProvider {provider}" in login.both().stderr
+
+
 @lane("krb5kdc", "kadmin.local", "kinit")
 def test_ticket_of_kerberos_logs_in(login: Login) -> None:
     folder = login.lab.files("ctl") / "kdc"
@@ -270,3 +285,23 @@ def test_ticket_of_kerberos_logs_in(login: Login) -> None:
         )
         assert "because ssh_config has GSSAPIAuthentication" in login.both().stderr
         server.kill()
+
+
+@lane()
+@pytest.mark.timeout(1800)
+def test_fifty_launches_through_a_proxy_command_and_its_gateway_succeed(
+    make_lab: MakeLab, tmp_path: Path
+) -> None:
+    lab = make_lab(13)  # with sshd's default MaxStartups
+    way = f"ssh -W %h:%p {lab.address(NODE)}"
+    (lab.home / ".ssh/config").write_text(
+        f"Host 198.18.* !{lab.address(NODE)}\n  ProxyCommand {way}\n"
+    )
+    lines = lab.inventory.read_text().splitlines(keepends=True)
+    inventory = tmp_path / "behind.yaml"
+    inventory.write_text("".join(line for line in lines if f"name: {NODE}," not in line))
+    script = write(tmp_path / "job", "hello.py", "print('here')\n")
+    words: list[str | Path] = ["--launcher", "direct", "--preflight", "off", script]
+    for _ in range(50):
+        done = launch(lab, *words, inventory=inventory)
+        assert (done.returncode, done.stdout.count("here")) == (0, 12), done.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from orchestrator.remote.openssh.login import PROGRAM
 from orchestrator.remote.openssh.masters import Masters
 from orchestrator.remote.openssh.verdicts import BY_A_PERSON
 from orchestrator.remote.ssh.config import ConfigParseError, Target
+from orchestrator.remote.ssh.identities import find_security_key
 
 if TYPE_CHECKING:
     from orchestrator.inventory import Host
@@ -49,6 +51,8 @@ class Handover:
         wanted = [method for method in verdict.methods if method in BY_A_PERSON]
         reasons = [f"a login wants {wanted[0]}"] if wanted else []
         reasons += [f"ssh_config has {setting}" for setting in target.login_by_openssh]
+        if (key := await asyncio.to_thread(find_security_key, target)) is not None:
+            reasons.append(f"{key} is on a security key")
         if not reasons:
             return verdict
         # Without a terminal, a master that another process has started may be there.

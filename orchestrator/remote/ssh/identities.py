@@ -11,6 +11,7 @@ import copy
 import re
 import stat
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -118,9 +119,8 @@ class KeyFiles:
                     take(certified, f"agent key {comment} (certificate)")
                 take(pair, f"agent key {comment}")
         if not target.identity_files:
-            ssh = ssh_home() / ".ssh"
-            for name in _DEFAULT_NAMES:
-                file = self.load(str(ssh / name), target.certificate_files)
+            for path in _default_files():
+                file = self.load(path, target.certificate_files)
                 if file.public is not None or not file.is_missing:
                     take_file(file)
         return Offer(tuple(pairs), tuple(names), tuple(left_out), agent_problem)
@@ -137,6 +137,24 @@ class KeyFiles:
                 certified = copy.copy(pair)
                 certified.set_certificate(certificate)
                 yield certified
+
+
+def find_security_key(target: Target) -> str | None:
+    """Return, for a message, the first key file for `target` whose key is on a security key (FIDO)."""
+    files = target.identity_files or _default_files()
+    return next((with_tilde(path) for path in files if _is_on_security_key(path)), None)
+
+
+def _default_files() -> tuple[str, ...]:
+    return tuple(str(ssh_home() / ".ssh" / name) for name in _DEFAULT_NAMES)
+
+
+def _is_on_security_key(path: str) -> bool:
+    """Return whether the public half of a key says so: `sk-ssh-ed25519@openssh.com AAAA...`."""
+    public = f"{path}.pub"
+    with suppress(OSError, Unreadable):
+        return _no_key_file(public) is None and read_bounded(public, _MOST_BYTES).startswith(b"sk-")
+    return False
 
 
 async def _agent_keys(

@@ -46,7 +46,8 @@ HONOURED = _names("""
     forwardagent globalknownhostsfile gssapiauthentication hashknownhosts hostbasedauthentication
     hostkeyalgorithms hostkeyalias hostname identitiesonly identityagent identityfile kexalgorithms
     knownhostscommand macs pkcs11provider port proxycommand proxyjump proxyusefdpass revokedhostkeys
-    sendenv setenv stricthostkeychecking tag tcpkeepalive user userknownhostsfile verifyhostkeydns
+    securitykeyprovider sendenv setenv stricthostkeychecking tag tcpkeepalive user
+    userknownhostsfile verifyhostkeydns
 """)
 """Keywords that have an effect on how orch connects, or on its sessions."""
 SESSION_ONLY = _names("""

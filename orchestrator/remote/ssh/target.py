@@ -37,6 +37,7 @@ _WITH_PROXY_COMMAND = {"proxyusefdpass": "ProxyUseFdpass"}
 _LOGIN_BY_OPENSSH = {
     "gssapiauthentication": "GSSAPIAuthentication",
     "hostbasedauthentication": "HostbasedAuthentication",
+    "securitykeyprovider": "SecurityKeyProvider",
 }
 
 

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.remote.ssh.config import Target
-from orchestrator.remote.ssh.identities import KeyFiles, Offer
+from orchestrator.remote.ssh.identities import KeyFiles, Offer, find_security_key
 
 PRIVATE = asyncssh.generate_private_key("ssh-ed25519").export_private_key()
 TARGET = Target(label="n", hostname="n", port=22, user="me")
@@ -180,3 +180,12 @@ async def test_certificate_on_disk_is_offered_with_the_key_of_the_agent(
     target = replace(TARGET, identity_files=(str(key),), identities_only=True)
     offer = await KeyFiles().offer(target, agent)
     assert offer.names == (f"{key} (agent, certificate)", f"{key} (agent)")
+
+
+def test_find_security_key_names_the_file_whose_public_half_says_so(home: Path) -> None:
+    target = Target("n", "n", 22, "me")
+    (home / ".ssh/id_ed25519.pub").write_text("ssh-ed25519 AAAA me\n")
+    assert find_security_key(target) is None
+    (home / ".ssh/id_ecdsa_sk.pub").write_text("sk-ecdsa-sha2-nistp256@openssh.com AAAA me\n")
+    assert find_security_key(target) == "~/.ssh/id_ecdsa_sk"
+    assert find_security_key(replace(target, identity_files=("/none",))) is None
