@@ -88,6 +88,14 @@ class Group(_Frozen, frozen=True):
     hosts: tuple[str, ...]  # names; those that the inventory lacks are ignored
 
 
+class Refused(_Frozen, frozen=True):
+    """A host of the inventory that orch cannot use: an error only if it is selected."""
+
+    name: str
+    reason: str
+    """One line or more, each with its place: `hosts.ini:3: node0: ansible_password: ...`."""
+
+
 class TransportChoice(_Frozen, frozen=True):
     """How to reach the hosts: the name of a transport and its options, JSON values.
 
@@ -102,12 +110,13 @@ class TransportChoice(_Frozen, frozen=True):
 class Inventory(_Frozen, frozen=True):
     """The hosts of a cluster; the position in `hosts` is the node rank.
 
-    `spares` may replace one of them. `source` is the file that the inventory was read from, or the name of
-    another source.
+    `spares` may replace one of them; `select` fails if one of the `refused` is selected. `source` is the
+    file that the inventory was read from, or the name of another source.
     """
 
     hosts: tuple[Host, ...]
     spares: tuple[Host, ...] = ()
+    refused: tuple[Refused, ...] = ()
     main: Main = Main()
     groups: tuple[Group, ...] = ()
     transport: TransportChoice | None = None  # None: the default one

@@ -8,9 +8,10 @@ from orchestrator.errors import InventoryError
 from orchestrator.inventory.model import Host, Inventory
 from orchestrator.inventory.ranges import MAX_HOSTS, expand, fold, split_expression
 from orchestrator.inventory.slots import Slots, included, is_filter, not_excluded, parse_filter
-from orchestrator.util.text import first_few, nearest, quoted
+from orchestrator.util.text import counted, escaped, first_few, nearest, quoted
 
 _MAX_SHOWN = 5
+_MAX_REASONS = 20
 
 
 def select(
@@ -21,11 +22,12 @@ def select(
 ) -> Inventory:
     """Return `inventory` with the hosts of `nodes` (None: all) without those of `exclude`.
 
-    Both are host range expressions such as `node[0-3,7],gpu-a`, in which `@NAME` is a group. `exclude` may
-    also be in DeepSpeed's words, as `include` is, which excludes the others (`slots.py`). Hosts keep the
-    inventory's order. A spare that `nodes` or `include` names becomes a host, after the others; the rest
-    stay spares. Raises InventoryError if an expression is malformed or names a host, group or slot that the
-    inventory lacks, or if no host is left.
+    Both are host range expressions such as `node[0-3,7],gpu-a`, in which `@NAME` is a group, and NAME too
+    if no host has that name. `exclude` may also be in DeepSpeed's words, as `include` is, which excludes
+    the others (`slots.py`). Hosts keep the inventory's order. A spare that `nodes` or `include` names
+    becomes a host, after the others; the rest stay spares. Raises InventoryError if an expression is
+    malformed or names a host, group or slot that the inventory lacks, if a host is selected that orch
+    cannot use, or if no host is left.
     """
     every = inventory.hosts + inventory.spares
     wanted = None
@@ -33,13 +35,16 @@ def select(
         for option, given in (("--nodes", nodes), ("--exclude", exclude)):
             if given is not None:
                 raise InventoryError(f"--include and {option} exclude each other")
-        rest = included(every, _slots(inventory, "--include", include))
-        wanted = {host.name for host in rest}
+        slots = _slots(inventory, "--include", include)
+        wanted = set(slots)
+        rest = included(every, slots)
         rest += [host for host in every if host.name not in wanted]
+        _require_usable(inventory, wanted, set())
     else:
         if nodes is not None:
             wanted = names_of(inventory, "--nodes", nodes)
-        rest = _without(inventory, exclude)
+        rest, unwanted = _without(inventory, exclude)
+        _require_usable(inventory, wanted, unwanted)
     left = tuple(
         host.model_copy(update={"spare": False})
         for host in rest
@@ -49,18 +54,40 @@ def select(
         raise InventoryError("no node is left to run on", remedy="exclude fewer, or select others")
     names = {host.name for host in left}
     spares = tuple(host for host in rest if host.spare and host.name not in names)
-    return inventory.model_copy(update={"hosts": left, "spares": spares})
+    return inventory.model_copy(update={"hosts": left, "spares": spares, "refused": ()})
 
 
-def _without(inventory: Inventory, exclude: str | None) -> list[Host]:
-    """Return the hosts and spares without what `exclude` names."""
+def _require_usable(inventory: Inventory, wanted: set[str] | None, unwanted: set[str]) -> None:
+    """Raise InventoryError, with all reasons, if a host is selected that orch cannot use."""
+    refused = [
+        each
+        for each in inventory.refused
+        if each.name not in unwanted and (wanted is None or each.name in wanted)
+    ]
+    if not refused:
+        return
+    reasons = [each.reason for each in refused[:_MAX_REASONS]]
+    if len(refused) > _MAX_REASONS:
+        reasons.append(f"and {len(refused) - _MAX_REASONS:,} more hosts that orch cannot use")
+    remedy = None
+    if inventory.hosts and len(refused) <= _MAX_SHOWN:
+        names = ",".join(escaped(each.name) for each in refused)
+        remedy = f"leave out {counted(len(refused), 'host')}: --exclude {names}"
+    elif inventory.hosts:
+        remedy = "--nodes @GROUP selects hosts that orch can use"
+    raise InventoryError("\n".join(reasons), remedy=remedy)
+
+
+def _without(inventory: Inventory, exclude: str | None) -> tuple[list[Host], set[str]]:
+    """Return the hosts and spares without what `exclude` names, and the names that it excludes."""
     every = inventory.hosts + inventory.spares
     if exclude is None:
-        return list(every)
+        return list(every), set()
     if not is_filter(exclude):
         unwanted = names_of(inventory, "--exclude", exclude)
-        return [host for host in every if host.name not in unwanted]
-    return not_excluded(every, _slots(inventory, "--exclude", exclude))
+        return [host for host in every if host.name not in unwanted], unwanted
+    slots = _slots(inventory, "--exclude", exclude)
+    return not_excluded(every, slots), {name for name, numbers in slots.items() if not numbers}
 
 
 def _slots(inventory: Inventory, option: str, expression: str) -> Slots:
@@ -73,12 +100,15 @@ def names_of(
     inventory: Inventory, option: str, expression: str, whose: str = "the inventory"
 ) -> set[str]:
     """Return the hosts that an expression names. Raises InventoryError if `whose` hosts lack one."""
-    present = {host.name for host in inventory.hosts + inventory.spares}
+    present = _names(inventory)
     groups = {f"@{group.name}": group.hosts for group in inventory.groups}
+    bare = {name[1:]: hosts for name, hosts in groups.items() if name[1:] not in present}
     names: list[str] = []
     try:
         for part in split_expression(expression):
-            if not part.startswith("@"):
+            if part in bare:
+                names += (name for name in bare[part] if name in present)
+            elif not part.startswith("@"):
                 names += expand(part, MAX_HOSTS - len(names))
             elif part in groups:
                 names += (name for name in groups[part] if name in present)
@@ -102,7 +132,7 @@ def _require_known(
 ) -> None:
     """Raise InventoryError for names that no host has."""
     known = [host.name for host in inventory.hosts + inventory.spares]
-    present = set(known)
+    present = _names(inventory)
     unknown = [name for name in dict.fromkeys(names) if name not in present]
     if unknown:
         unknown[:_MAX_SHOWN] = [_suggest(name, known) for name in unknown[:_MAX_SHOWN]]
@@ -110,6 +140,12 @@ def _require_known(
             f"{option}: {whose} has no {first_few(unknown, _MAX_SHOWN)}",
             remedy=f"it has {fold(known)}",
         )
+
+
+def _names(inventory: Inventory) -> set[str]:
+    """Return the names of all hosts, also of those that orch cannot use."""
+    usable = {host.name for host in inventory.hosts + inventory.spares}
+    return usable | {host.name for host in inventory.refused}
 
 
 def _suggest(name: str, known: list[str]) -> str:

@@ -8,6 +8,7 @@ costs nothing.
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from functools import cached_property
 from typing import Any
 
@@ -25,9 +26,9 @@ from orchestrator.util.text import escaped
 
 _MAX_DEPTH = 32  # levels; an inventory has five
 _STR = Tag(suffix="tag:yaml.org,2002:str")
-_NULL = Tag(suffix="tag:yaml.org,2002:null")
+NULL = Tag(suffix="tag:yaml.org,2002:null")
 _MERGE = Tag(suffix="tag:yaml.org,2002:merge")
-_PLAIN = dict.fromkeys(("", "~", "null", "Null", "NULL"), _NULL) | {"<<": _MERGE}
+_PLAIN = dict.fromkeys(("", "~", "null", "Null", "NULL"), NULL) | {"<<": _MERGE}
 # Accepted and ignored, except !!str, which makes `null` and `<<` text.
 _KINDS = ("str", "int", "float", "bool", "null", "seq", "map")
 _TAGS = (None, "!", *(f"tag:yaml.org,2002:{kind}" for kind in _KINDS))
@@ -66,12 +67,16 @@ class NotYaml(Exception):
     """The text is not YAML that an inventory accepts; the problem has been added."""
 
 
-def compose(text: str, problems: Problems) -> Node | None:
-    """Return the root node of `text`, None if it is empty. Raises NotYaml after adding the problem."""
+def compose(text: str, problems: Problems, more_tags: Collection[str] = ()) -> Node | None:
+    """Return the root node of `text`, None if it is empty. Raises NotYaml after adding the problem.
+
+    Tags other than those of plain YAML are refused, except `more_tags`.
+    """
     # pure: the C parser has different messages, and is not always installed.
     yaml = YAML(typ="safe", pure=True)
     yaml.Composer, yaml.Resolver = _Composer, _Resolver
     composer = yaml.composer
+    composer.tags = (*_TAGS, *more_tags)
     try:
         root: Node | None = yaml.compose(text.removeprefix("\ufeff"))
         return root
@@ -107,7 +112,7 @@ def position(node: Node) -> tuple[int, int]:
 
 def is_null(node: Node) -> bool:
     """Tell whether a value is missing or null."""
-    return node.ctag is _NULL
+    return node.ctag is NULL
 
 
 def is_merge(node: Node) -> bool:
@@ -150,6 +155,7 @@ class _Composer(Composer):
     def __init__(self, loader: Any = None) -> None:
         super().__init__(loader)
         self.warn_double_anchors = False  # a later anchor of the same name is valid YAML
+        self.tags: Collection[str | None] = _TAGS
         self.position = (1, 1)  # of the latest node
         self._depth = 0
 
@@ -169,7 +175,7 @@ class _Composer(Composer):
             if event.anchor not in self.anchors:
                 alias = escaped(event.anchor)
                 raise _Unsupported(line, column, f"*{alias} has no anchor &{alias} above it")
-        elif event.tag not in _TAGS:
+        elif event.tag not in self.tags:
             raise _Unsupported(line, column, f"tags have no meaning here: {escaped(event.tag)}")
         if self._depth >= _MAX_DEPTH and isinstance(event, CollectionStartEvent):
             raise _Unsupported(line, column, f"nested more than {_MAX_DEPTH} levels deep")

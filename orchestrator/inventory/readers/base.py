@@ -26,13 +26,17 @@ class Source:
     """The argument of `-i`: a file, a pipe, or something that only its reader understands.
 
     `given` is the text without the name of a reader; `path` is the file, folder or pipe with that name, or
-    None if there is none. It is read once, when first needed, so it may be a pipe. `str()` is the argument
-    as typed, for messages.
+    None if there is none. It is read once, when first needed, so it may be a pipe. `is_named` tells whether
+    the user named the reader. `str()` is the argument as typed, for messages.
+
+    A reader adds to `notes` what the user should know of an inventory that can be used.
     """
 
     def __init__(self, given: str, typed: str | None = None, launchers: Launchers = None) -> None:
         self.given = given
         self.launchers = launchers
+        self.is_named = typed is not None
+        self.notes: list[str] = []
         self._typed = given if typed is None else typed
         self.path = Path(given) if os.path.exists(given) else None  # noqa: PTH110 - takes any text
 
@@ -87,6 +91,14 @@ class Source:
         if meant is not None:
             return f"did you mean {escaped(str(path.parent / meant))}?"
         return "`orch init HOST...` writes one; `--local 2` runs on this machine without one"
+
+
+def gateway_key_note(key: str) -> str:
+    """Return what to say about the private key of a gateway, which no inventory can name."""
+    shown = escaped(key)
+    return (
+        f"the gateway's key is left out: ssh-add {shown}, or IdentityFile for it in ~/.ssh/config"
+    )
 
 
 class Reader(ABC):

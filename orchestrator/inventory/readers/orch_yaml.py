@@ -37,7 +37,13 @@ _TOP = ("defaults", "main", "transport", "hosts")
 _MAIN = tuple(Main.model_fields)
 _SETTINGS = tuple(Settings.model_fields)
 _HOST = ("name", "address", "internal_address", *HostSettings.model_fields)
-_OWN_KEY = re.compile(rb"""^[{\s]*["']?(defaults|main|transport|hosts)["']?\s*:""", re.MULTILINE)
+# The first key, and with the same indentation; within other keys, they are those of other formats.
+_FIRST_KEY = re.compile(
+    rb"""(?:[ \t\r]*(?:#[^\n]*|---[^\n]*|%[^\n]*|\{[ \t\r]*)?\n)*+([ \t{]*)["']?([\w.-]+)"""
+)
+_OWN_KEY = re.compile(
+    rb"""^([ \t{]*)["']?(?:defaults|main|transport|hosts)["']?[ \t]*:""", re.MULTILINE
+)
 
 
 class OrchYaml(Reader):
@@ -47,7 +53,13 @@ class OrchYaml(Reader):
     help = "an inventory of orch's"
 
     def recognises(self, source: Source) -> bool:
-        return _OWN_KEY.search(source.head) is not None
+        head = source.head.removeprefix(b"\xef\xbb\xbf")
+        first = _FIRST_KEY.match(head)
+        if first is None:
+            return False
+        return any(
+            len(each[1]) == len(first[1]) for each in _OWN_KEY.finditer(head, first.start(1))
+        )
 
     def read(self, source: Source) -> Inventory:
         return parse(source.text, Path(source.given), source.launchers)

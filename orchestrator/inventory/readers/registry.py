@@ -21,6 +21,12 @@ DEFAULT = "orch"
 _BUILT_IN = {
     DEFAULT: "orchestrator.inventory.readers.orch_yaml",
     "slurm": "orchestrator.inventory.readers.slurm",
+    "clush": "orchestrator.inventory.readers.clush",
+    "ssh_config": "orchestrator.inventory.readers.ssh_config",
+    "accelerate-config": "orchestrator.inventory.readers.accelerate",
+    "dstack": "orchestrator.inventory.readers.dstack",
+    "sky": "orchestrator.inventory.readers.sky",
+    "ansible": "orchestrator.inventory.readers.ansible.reader",
 }
 
 _NAME = re.compile(r"([a-z][a-z0-9_-]+):(.*)", re.DOTALL)  # two letters at least: C: is a drive
@@ -49,6 +55,8 @@ def load(
     if reader.name != DEFAULT:
         report(f"{source}: read as {reader.help}")
     inventory = reader.read(source) if reader.name in _BUILT_IN else _read_plugin(reader, source)
+    for text in source.notes:
+        report(f"{source}: {text}")
     log.info("%s: %d hosts, %d spares", source, len(inventory.hosts), len(inventory.spares))
     return inventory
 

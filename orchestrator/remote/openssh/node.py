@@ -14,11 +14,11 @@ from orchestrator.remote.base import Completed, Screen
 from orchestrator.remote.openssh import mux
 from orchestrator.remote.openssh.channel import OpensshChannel
 from orchestrator.remote.ssh.config import Target
-from orchestrator.remote.ssh.patterns import matches
 from orchestrator.remote.ssh.script import command_for
 from orchestrator.remote.ssh.shell import run_in_shell
 from orchestrator.remote.ssh.verdicts import Verdicts
 from orchestrator.util.log import node_logger
+from orchestrator.util.ssh_patterns import matches
 from orchestrator.util.text import printable
 
 if TYPE_CHECKING:

@@ -10,11 +10,11 @@ from dataclasses import dataclass, replace
 
 from orchestrator.errors import Unreachable
 from orchestrator.remote.ssh.config import Target
-from orchestrator.remote.ssh.home import with_tilde
 from orchestrator.remote.ssh.host_keys import KnownHosts
 from orchestrator.remote.ssh.verdicts import Verdicts
 from orchestrator.util.bounded_read import Unreadable
 from orchestrator.util.quoting import line_to_paste
+from orchestrator.util.ssh_home import with_tilde
 from orchestrator.util.text import printable
 
 _NAME = re.compile(r"^ssh: Could not resolve hostname .*: (.*)$", re.MULTILINE)

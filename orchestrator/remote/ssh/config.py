@@ -16,10 +16,10 @@ from orchestrator.remote.ssh.config_files import (
     ConfigReader,
     Unsure,
 )
-from orchestrator.remote.ssh.home import ssh_home
 from orchestrator.remote.ssh.openssh_config import Openssh
 from orchestrator.remote.ssh.settings import Settings
 from orchestrator.remote.ssh.target import Target, target_of
+from orchestrator.util.ssh_home import ssh_home
 from orchestrator.util.text import printable
 
 if TYPE_CHECKING:

@@ -24,14 +24,14 @@ from typing import NoReturn
 
 from orchestrator.errors import UsageError
 from orchestrator.node import trust
-from orchestrator.remote.ssh.config_lines import BadLine, Directive, conditions, directives, words
 from orchestrator.remote.ssh.config_values import Line
-from orchestrator.remote.ssh.home import ssh_home
 from orchestrator.remote.ssh.match_conditions import NEWER, Circumstances, match_line
-from orchestrator.remote.ssh.patterns import matches
 from orchestrator.remote.ssh.settings import LISTS, Settings
 from orchestrator.remote.ssh.tokens import BadToken, expand, tokens
 from orchestrator.util.bounded_read import Unreadable, read_bounded
+from orchestrator.util.ssh_config_lines import BadLine, Directive, conditions, directives, words
+from orchestrator.util.ssh_home import ssh_home
+from orchestrator.util.ssh_patterns import matches
 from orchestrator.util.text import printable
 
 __all__ = ["ConfigParseError", "ConfigReader", "Unsure", "local_user"]

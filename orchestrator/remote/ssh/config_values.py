@@ -6,8 +6,8 @@ import re
 import socket
 from contextlib import suppress
 
-from orchestrator.remote.ssh.config_lines import Directive, words
 from orchestrator.remote.ssh.settings import DROPPED, FLAGS, OTHER, REST, SESSION_ONLY, WORD, WORDS
+from orchestrator.util.ssh_config_lines import Directive, words
 
 _MOST_WORDS = 32  # of a list; as in OpenSSH (SSH_MAX_HOSTS_FILES)
 _YES_NO = {"yes": "yes", "true": "yes", "no": "no", "false": "no"}

@@ -23,8 +23,8 @@ from pathlib import Path
 
 import asyncssh
 
-from orchestrator.remote.ssh.patterns import matches_list
 from orchestrator.util.bounded_read import NotOpened, Unreadable, read_bounded
+from orchestrator.util.ssh_patterns import matches_list
 from orchestrator.util.text import printable
 
 _MOST_BYTES = 64 << 20  # a hundred thousand hosts, with three keys each

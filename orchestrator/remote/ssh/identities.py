@@ -18,8 +18,8 @@ from pathlib import Path
 import asyncssh
 
 from orchestrator.remote.ssh.config import Target
-from orchestrator.remote.ssh.home import ssh_home, with_tilde
 from orchestrator.util.bounded_read import Unreadable, read_bounded
+from orchestrator.util.ssh_home import ssh_home, with_tilde
 from orchestrator.util.text import printable
 
 # ssh's own defaults (ssh_config(5), IdentityFile).

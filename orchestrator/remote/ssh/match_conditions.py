@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 
 from orchestrator.node.network import addresses
-from orchestrator.remote.ssh.patterns import matches_list
+from orchestrator.util.ssh_patterns import matches_list
 
 _STANDS_ALONE = ("canonical", "final")
 NEWER = ("command", "localnetwork", "sessiontype", "tagged", "version")

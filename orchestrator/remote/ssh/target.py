@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from orchestrator.remote.ssh.config_files import ConfigParseError, local_user
-from orchestrator.remote.ssh.home import ssh_home, tilde
 from orchestrator.remote.ssh.settings import (
     CANONICAL,
     DROPPED,
@@ -23,6 +22,7 @@ from orchestrator.remote.ssh.settings import (
 )
 from orchestrator.remote.ssh.tokens import BadToken, expand, tokens
 from orchestrator.util.quoting import command_line, line_to_paste
+from orchestrator.util.ssh_home import ssh_home, tilde
 from orchestrator.util.text import printable
 
 _TICKET_TIMEOUT = 2.0  # seconds

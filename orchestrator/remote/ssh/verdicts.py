@@ -11,9 +11,9 @@ from typing import Any
 
 from orchestrator.errors import Unreachable
 from orchestrator.remote.ssh.config import Target
-from orchestrator.remote.ssh.home import ssh_home, unread_folder
 from orchestrator.util.bounded_read import Unreadable
 from orchestrator.util.quoting import line_to_paste
+from orchestrator.util.ssh_home import ssh_home, unread_folder
 from orchestrator.util.text import printable
 
 LONGER = "or allow it more time with --connect-timeout"

@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.remote.ssh.host_keys import Known, KnownHosts, fingerprint
-from orchestrator.remote.ssh.patterns import matches
 from orchestrator.util.bounded_read import Unreadable
+from orchestrator.util.ssh_patterns import matches
 
 KEY = asyncssh.generate_private_key("ssh-ed25519")
 OTHER = asyncssh.generate_private_key("ssh-ed25519")

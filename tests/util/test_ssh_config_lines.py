@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.remote.ssh.config_lines import BadLine, Directive, conditions, directives, words
+from orchestrator.util.ssh_config_lines import BadLine, Directive, conditions, directives, words
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""Ansible's inventories: its files, and the output of `ansible-inventory`."""
