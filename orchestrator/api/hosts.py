@@ -42,7 +42,7 @@ Note = Callable[[str], None]
 
 @dataclass(frozen=True)
 class DefaultInventory(PathLike[str]):
-    """An inventory that a file of defaults names, at `place`; it must not run a program on this machine."""
+    """An inventory that a file of defaults names, at `place`: it may run no program on this machine."""
 
     path: str
     place: str
@@ -180,7 +180,8 @@ def read_hosts(hosts: Hosts | None, note: Note | None = None) -> Inventory:
     if hosts is None or isinstance(hosts, str):
         return load(hosts or default_inventory(), note, registry.names)
     if isinstance(hosts, PathLike):
-        return load(Path(hosts), note, registry.names)
+        is_default = isinstance(hosts, DefaultInventory)
+        return load(Path(hosts), note, registry.names, only_data=is_default)
     return parse(json.dumps({"hosts": list(hosts)}), Path("hosts"), registry.names)
 
 

@@ -110,6 +110,9 @@ class Reader(ABC):
     help: str
     """What it reads, for `read as ...`: `a hostfile of Open MPI`."""
 
+    is_data_only = False
+    """Whether reading starts no program and asks nothing but files: then a file of defaults may name it."""
+
     @abstractmethod
     def recognises(self, source: Source) -> bool:
         """Tell, from its name and its head, whether `source` is in this format; must be quick."""

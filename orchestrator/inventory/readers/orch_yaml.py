@@ -51,6 +51,7 @@ class OrchYaml(Reader):
 
     name = "orch"
     help = "an inventory of orch's"
+    is_data_only = True
 
     def recognises(self, source: Source) -> bool:
         head = source.head.removeprefix(b"\xef\xbb\xbf")

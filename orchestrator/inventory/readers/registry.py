@@ -13,6 +13,7 @@ from orchestrator.inventory.model import Inventory
 from orchestrator.inventory.readers.base import Launchers, Reader, Source
 from orchestrator.util.log import logger
 from orchestrator.util.plugins import Plugins, load_plugins
+from orchestrator.util.quoting import line_to_paste
 from orchestrator.util.text import printable, quoted
 
 GROUP = "orch.inventories"
@@ -35,20 +36,29 @@ log = logger("inventory")
 
 
 def load(
-    given: str | Path, note: Callable[[str], None] | None = None, launchers: Launchers = None
+    given: str | Path,
+    note: Callable[[str], None] | None = None,
+    launchers: Launchers = None,
+    *,
+    only_data: bool = False,
 ) -> Inventory:
     """Return the inventory in `given`: a file, or as text `[NAME:]SOURCE`, NAME being that of a reader.
 
     A source without a reader's name is read by the first reader that recognises it, else as orch's YAML.
     `note` is called with a sentence for each plug-in that is left out, and with the format if it is not
     orch's. `launchers` returns the valid names of launchers. Raises InventoryError if the source cannot be
-    read, or with everything that is wrong in it.
+    read, with everything that is wrong in it, and with `only_data` if its reader may run programs.
     """
     report = note or (lambda text: None)
     notes: dict[str, None] = {}
     try:
         named = _named(given, notes, launchers) if isinstance(given, str) else None
         reader, source = named or _recognise(Source(str(given), launchers=launchers), notes)
+        if only_data and not reader.is_data_only:
+            raise InventoryError(
+                f"{source}: to read {reader.help} may run programs on this machine",
+                remedy=f"if you trust it, name it yourself: {line_to_paste(['-i', str(given)])}",
+            )
     finally:
         for text in notes:
             report(text)

@@ -79,6 +79,19 @@ def test_source_that_a_plugin_recognises_is_read_by_it(tmp_path: Path, notes: li
     assert notes == [f"{file}: read as a list of names"]
 
 
+def test_source_of_a_reader_that_may_run_programs_is_refused_if_only_data_counts(
+    tmp_path: Path, notes: list[str]
+) -> None:
+    file = written(tmp_path, "#plain\nb\n", "a b")
+    with pytest.raises(InventoryError) as caught:
+        load(file, notes.append, only_data=True)
+    assert caught.value.message == (
+        f"{file}: to read a list of names may run programs on this machine"
+    )
+    assert caught.value.remedy == f"if you trust it, name it yourself: -i '{file}'"
+    assert load(written(tmp_path, "hosts: [a]"), only_data=True).hosts
+
+
 def test_source_that_is_not_a_file_is_read(notes: list[str]) -> None:
     inventory = load("plain@b@a", notes.append)
     assert ([host.name for host in inventory.hosts], inventory.source) == (["b", "a"], "plain@b@a")
