@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator import events
 from orchestrator.errors import NodeError
+from orchestrator.node.visible import CUDA, HIP
 from orchestrator.runs.codec import decode, encode
 from orchestrator.runs.folder import read_json, write_json
 from orchestrator.util import answers
@@ -100,11 +101,12 @@ async def _ask(node: Follower) -> tuple[events.GpuUse, ...]:
 
     Raises NodeError.
     """
+    environment = node.plan.environment
     answer = await node.connection.agent.ask(
         "gpus",
         timeout=_TIMEOUT + 2.0,
         limit=_TIMEOUT,
-        visible=node.plan.environment.get("CUDA_VISIBLE_DEVICES"),
+        visible=environment.get(HIP, environment.get(CUDA)),
     )
     return answers.parse_answer(node.name, "gpus", _uses, answer)[: node.plan.devices]
 

@@ -26,9 +26,10 @@ import os
 import signal
 import subprocess
 import time
+from functools import partial
 from typing import Any, Callable, Dict, Iterator, Optional, Set, Tuple
 
-from . import files, linux, packages, processes, records, scratch, stack_hook
+from . import files, linux, numa, packages, processes, records, scratch, stack_hook
 from .environment import job_environment
 from .lease import Lease
 from .leftovers import Leftovers
@@ -159,13 +160,14 @@ class Supervisor:
             carry(environment)
         elif not is_launcher:
             error_file(environment, base)
+        cpus = _cpus_of(child, environment)
         streams = Streams(base)
         self._writers[streams.pid] = streams
         try:
             process = subprocess.Popen(
                 argv, stdin=subprocess.DEVNULL, stdout=streams.stdout, stderr=streams.stderr,
                 cwd=self._spec["cwd"], env=environment, start_new_session=True,
-                preexec_fn=_unblock,
+                preexec_fn=partial(_before_exec, cpus),
             )  # fmt: skip
         finally:
             streams.close_writing()
@@ -384,8 +386,21 @@ def _check_can_run(wrapper: str) -> None:
         )
 
 
-def _unblock() -> None:
+def _cpus_of(child: Dict[str, Any], environment: Dict[str, str]) -> Optional[Set[int]]:
+    """Return the CPUs that a rank is bound to, None for no binding. Raises ValueError if there are none."""
+    mode = child.get("numa_binding")
+    if mode is None:
+        return None
+    try:
+        return numa.cpus_for(mode, child["local_rank"], environment, os.sched_getaffinity(0))
+    except ValueError as error:
+        raise ValueError("--numa-binding={}: {}".format(mode, error)) from None
+
+
+def _before_exec(cpus: Optional[Set[int]]) -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _HANDLED)
+    if cpus is not None:
+        os.sched_setaffinity(0, cpus)
 
 
 def _explain(error: Exception, cwd: str) -> str:

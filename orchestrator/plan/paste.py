@@ -24,6 +24,9 @@ def shell_commands(plan: Plan) -> Iterator[str]:
     """
     for node in plan.nodes:
         yield f"# {node.name}: node rank {node.node_rank}, {_describe_ranks(plan, node)}"
+        bindings = {process.numa_binding for process in node.processes} - {None}
+        for binding in bindings:
+            yield f"# each is bound to CPUs near its GPU, as by torchrun's --numa-binding={binding}"
         for process in node.processes:
             environment = {**node.environment, **process.environment}
             argv = masked_words(process.argv, known_secrets(environment))

@@ -85,6 +85,7 @@ class NodePlan:
                     "rank": process.rank,
                     "local_rank": process.local_rank,
                     "program_at": process.program_at,
+                    "numa_binding": process.numa_binding,
                 }
                 for process in self.processes
             ],

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 from orchestrator.api.nodes import NodeReport, faults, problems
+from orchestrator.inventory.devices import as_json
 from orchestrator.plan import Facts
 from orchestrator.preflight.gpus.devices import Gpu, Gpus
 from orchestrator.ui.stderr import Stderr
@@ -37,6 +38,8 @@ def describe(report: NodeReport) -> dict[str, Any]:
         "spare": report.host.spare,
         "address": report.host.address,
         "port": report.host.port,
+        "internal_address": report.host.internal_address,
+        "devices": as_json(report.host.devices),
         "reachable": facts is not None,
         "hostname": facts and facts.hostname,
         "python": report.host.python,

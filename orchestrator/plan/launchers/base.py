@@ -18,6 +18,7 @@ class Process:
     It is named `rank-N`; or `launcher`, with `rank` None, if it starts the ranks itself or serves one
     (`Launcher.runs_once`). If what it starts for a rank is a program, its command line is the end of
     `argv`, from `program_at` on (None: it starts the ranks with `$PYTHON_EXEC`).
+    With `numa_binding`, one of `node/numa.py`, a rank runs on CPUs near its GPU.
     """
 
     name: str
@@ -26,6 +27,7 @@ class Process:
     rank: int | None = None
     local_rank: int | None = None
     program_at: int | None = None
+    numa_binding: str | None = None
 
 
 @dataclass(frozen=True)

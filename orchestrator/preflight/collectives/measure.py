@@ -36,10 +36,10 @@ def why_not(kind: type[Result], context: Context) -> str | None:
         return "the job does not use torch"
     if kind is Gloo:
         return "there is only one node" if len(context.names) == 1 else None
-    without = [node for node in context.nodes if node.facts.gpus == 0]
+    without = [node for node in context.nodes if node.gpus == 0]
     if without:
         every = len(without) == len(context.names)
-        return "no node has a GPU" if every else "not every node has a GPU"
+        return "no rank has a GPU" if every else "not every node has a GPU for its ranks"
     if context.plan.world_size == 1:
         return "there is only one rank"
     if len(context.names) > 1 and context.on_one_machine:
@@ -99,6 +99,7 @@ def _plan(kind: type[Result], context: Context, name: str, argument: str) -> Pla
         module=False,
         program=False,
         devices=1 if kind is Gloo else job.devices,
+        devices_by_node={} if kind is Gloo else job.devices_by_node,
         launcher_arguments=context.launcher.trial_arguments(job.launcher_arguments),
     )
     network = Network(

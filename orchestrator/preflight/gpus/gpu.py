@@ -35,7 +35,7 @@ def check_gpu(context: Context) -> list[Finding]:
     `nvidia-smi -mig 0`). AMD GPUs are only counted. Skipped if no node has a GPU.
     """
     answers = context.answers_to(GPU)
-    somewhere = any(found.count for found in answers.values())
+    somewhere = any(answers[n.name].count and n.gpus for n in context.nodes if n.name in answers)
     common = most_common(
         {n.name: _kind(n, answers[n.name]) for n in context.nodes if n.name in answers}
     )
@@ -113,14 +113,14 @@ def _judge_gpus(node: NodeContext, found: Gpus, common: tuple[int, str] | None) 
     gpus, ranks = counted(count, "GPU"), counted(node.plan.devices, "rank")
     here = f"{gpus}, {name}" if name else gpus
     mig = [gpu for gpu in found.used_by(node) if gpu.mig]
-    if lost := _lost(found):
+    if lost := _lost(node, found):
         verdict = fail(
             lost,
             "a GPU that fell off the bus needs a reboot of the node; if it happens again, check its seat, "
             "power and temperature. Under a cgroup (Slurm, a container), request the GPU",
         )
     elif count == 0:
-        verdict = skip("CUDA_VISIBLE_DEVICES leaves no GPU to the job")
+        verdict = skip("no GPU is left to the job, by its devices or CUDA_VISIBLE_DEVICES")
     elif node.plan.devices > count:
         verdict = fail(
             f"{ranks}, but {gpus}: NCCL refuses two ranks on one (Duplicate GPU detected)",
@@ -154,9 +154,12 @@ def _judge_gpus(node: NodeContext, found: Gpus, common: tuple[int, str] | None) 
     return replace(verdict, data=data)
 
 
-def _lost(found: Gpus) -> str | None:
-    """Return which GPUs are there but do not work; None if all work."""
-    sick = [gpu for gpu in found.gpus if gpu.sick]
+def _lost(node: NodeContext, found: Gpus) -> str | None:
+    """Return which GPUs are there but do not work; None if all that a rank may see work.
+
+    A GPU that nvidia-smi does not show counts in any case: it changes the indices of those after it.
+    """
+    sick = [gpu for gpu in found.visible_to(node) if gpu.sick]
     if sick:
         return f"{numbered(sick)}: nvidia-smi says {sick[0].sick!r}"
     minors = {gpu.minor for gpu in found.gpus}

@@ -169,7 +169,7 @@ def check_xid(context: Context) -> list[Finding]:
     ask for a reset, within the last day; older ones warn, since a reset leaves no trace in the log. Warns:
     63, 92, 94 (memory that begins to fail), and codes that are not in the table. Passes, but is mentioned:
     13, 31, 43, 45, which applications cause. If the login may not read the log (`kernel.dmesg_restrict`),
-    the check is skipped: nothing is known then.
+    the check is skipped: nothing is known then. What fails only warns if no rank uses that GPU.
     """
     nodes, logs = context.answers_to(GPU), context.answers_to(XID)
 
@@ -177,12 +177,13 @@ def check_xid(context: Context) -> list[Finding]:
         found, log = nodes.get(node.name), logs.get(node.name)
         if found and not (found.served or found.drivers or (log and log.events)):
             return skip("no NVIDIA GPU")
-        return _judge_log(node.answer(XID), found.gpus if found else ())
+        used = found.used_by(node) if found else ()
+        return _judge_log(node.answer(XID), found.gpus if found else (), used)
 
     return judge_nodes(context, verdict)
 
 
-def _judge_log(log: KernelLog, gpus: Sequence[Gpu]) -> Verdict:
+def _judge_log(log: KernelLog, gpus: Sequence[Gpu], used: Sequence[Gpu]) -> Verdict:
     if log.source is None:
         return skip(
             "the kernel log cannot be read by this login",
@@ -191,7 +192,14 @@ def _judge_log(log: KernelLog, gpus: Sequence[Gpu]) -> Verdict:
             data={"why": log.why},
         )
     data = {"source": log.source, "whole": log.whole, "events": [_as_data(e) for e in log.events]}
-    return replace(_judge_events(log, gpus), data=data)
+    verdict = _judge_events(log, gpus)
+    if verdict.status is Status.FAIL:
+        spare = [gpu.bus for gpu in gpus if gpu not in used]
+        own = [e for e in log.events if not any(same_bus(bus, e.bus) for bus in spare)]
+        if _judge_events(replace(log, events=tuple(own)), gpus).status is not Status.FAIL:
+            message = f"{verdict.message} (no rank uses it)"
+            verdict = replace(verdict, status=Status.WARN, message=message)
+    return replace(verdict, data=data)
 
 
 def _judge_events(log: KernelLog, gpus: Sequence[Gpu]) -> Verdict:

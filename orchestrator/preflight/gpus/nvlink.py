@@ -65,16 +65,29 @@ def check_nvlink(context: Context) -> list[Finding]:
     Skipped if no GPU has NVLink.
     """
     answers, gpus = context.answers_to(NVLINK), context.answers_to(GPU)
-    active = {(name, each.gpu): each.active for name, a in answers.items() for each in a.gpus}
+    own = {name: _of_the_job(context, name, found) for name, found in answers.items()}
+    active = {(name, each.gpu): each.active for name, a in own.items() for each in a.gpus}
     common = most_common({f"{name} {gpu}": count for (name, gpu), count in active.items()}) or 0
 
     def verdict(node: NodeContext) -> Verdict:
         if node.name in gpus and not gpus[node.name].served:
             return skip("no NVIDIA GPU")
         found = node.answer(NVLINK)
-        return incomplete(found.error) if found.error else _judge_links(found, common)
+        if found.gpus and not own[node.name].gpus:
+            return skip("no rank uses a GPU")
+        return incomplete(found.error) if found.error else _judge_links(own[node.name], common)
 
     return judge_nodes(context, verdict)
+
+
+def _of_the_job(context: Context, name: str, found: NvLink) -> NvLink:
+    """Return the links of the GPUs that ranks of a node may see; of all if that is not known."""
+    gpus = context.answers_to(GPU).get(name)
+    if gpus is None or not gpus.gpus:
+        return found
+    (node,) = [each for each in context.nodes if each.name == name]
+    seen = {gpu.index for gpu in gpus.visible_to(node)}
+    return replace(found, gpus=tuple(each for each in found.gpus if each.gpu in seen))
 
 
 def _judge_links(found: NvLink, common: int) -> Verdict:

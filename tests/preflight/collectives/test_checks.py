@@ -88,8 +88,14 @@ def test_gloo_with_one_node_is_skipped() -> None:
 @pytest.mark.parametrize(
     ("gpus", "job", "reason"),
     [
-        ([0, 0], Job("train.py"), "no node has a GPU"),
-        ([8, 0], Job("train.py"), "not every node has a GPU"),
+        ([0, 0], Job("train.py"), "no rank has a GPU"),
+        ([8, 0], Job("train.py"), "not every node has a GPU for its ranks"),
+        (
+            [8, 8],
+            Job("train.py", devices_by_node={"node1": "cpu"}),
+            "not every node has a GPU for its ranks",
+        ),
+        ([8, 8], Job("train.py", devices="cpu:8"), "no rank has a GPU"),
         ([1], Job("train.py"), "there is only one rank"),
     ],
 )

@@ -648,3 +648,61 @@ def test_gpu_with_an_invalid_field_is_refused_or_judged(field: str, junk: Any) -
         return
     for check in ("gpu", "gpu.busy", "gpu.ecc", "gpu.remap"):
         assert verdict(check, where)
+
+
+# The GPUs that no rank may see
+
+
+def without(raw: Raw, gpu: int, **more: Any) -> Context:
+    """Return a context of one node, as `raw` has it, whose ranks see all GPUs but one."""
+    return nodes(raw, host_of={0: {"devices": f"^{gpu}"}}, **more)
+
+
+def test_gpu_that_is_lost_does_not_matter_to_ranks_that_do_not_see_it() -> None:
+    gpus = [dict(each) for each in HEALTHY["smi"]["gpus"]]
+    gpus[4]["sick"] = "GPU is lost"
+    lost = showing(HEALTHY, gpus)
+    assert [f.status for f in verdict("gpu", nodes(lost))] == [Status.FAIL]
+    (finding,) = verdict("gpu", without(lost, 4))
+    assert (finding.status, finding.message) == (
+        Status.PASS,
+        "7 GPUs, NVIDIA H100 80GB HBM3, for 7 ranks",
+    )
+
+
+def test_xid_of_a_gpu_that_no_rank_sees_only_warns() -> None:
+    bus = HEALTHY["smi"]["gpus"][4]["bus"].partition(":")[2].rpartition(".")[0]
+    line = f"3990 Xid (PCI:0000:{bus}): 79, pid=1, GPU has fallen off the bus."
+    answers = answered(XID, log(line))
+    assert [f.status for f in verdict("gpu.xid", nodes(HEALTHY, answers=answers))] == [Status.FAIL]
+    (finding,) = verdict("gpu.xid", without(HEALTHY, 4, answers=answers))
+    assert finding.status is Status.WARN
+    assert finding.message.endswith(" (no rank uses it)")
+    assert "GPU 4" in finding.message
+
+
+def test_links_of_gpus_that_no_rank_sees_do_not_count() -> None:
+    raw = links("h100x8")
+    raw["gpus"][4] = {**raw["gpus"][4], "active": 0}
+    answers = answered(NVLINK, raw)
+    assert [f.status for f in verdict("gpu.nvlink", nodes(HEALTHY, answers=answers))] == [
+        Status.FAIL
+    ]
+    (finding,) = verdict("gpu.nvlink", without(HEALTHY, 4, answers=answers))
+    assert finding.status is Status.PASS
+    hidden = nodes(HEALTHY, answers=answers, job=Job("t.py", launcher="torchrun", devices="cpu"))
+    assert [f.status for f in verdict("gpu.nvlink", hidden)] == [Status.SKIP]
+
+
+def test_ranks_on_the_cpu_of_all_nodes_need_no_gpu_on_any() -> None:
+    job = Job("t.py", launcher="torchrun", devices="cpu:2")
+    assert {f.status for f in verdict("gpu", nodes(HEALTHY, NOTHING, job=job))} == {Status.SKIP}
+    assert Status.FAIL in {f.status for f in verdict("gpu", nodes(HEALTHY, NOTHING))}
+
+
+def test_processes_on_gpus_that_no_rank_sees_do_not_matter() -> None:
+    gpus = [dict(each) for each in HEALTHY["smi"]["gpus"]]
+    gpus[4]["used"] = 60_000
+    busy = showing(HEALTHY, gpus)
+    assert [f.status for f in verdict("gpu.busy", nodes(busy))] == [Status.WARN]
+    assert [f.status for f in verdict("gpu.busy", without(busy, 4))] == [Status.PASS]
