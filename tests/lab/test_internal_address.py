@@ -20,7 +20,7 @@ GATEWAY = "node3"
 PORTS = {node: 2201 + index for index, node in enumerate(NODES)}
 INTERNAL = {node: network.address(index, net=1) for index, node in enumerate(NODES)}
 
-# Ranks that meet where they are told to, over the interface that they are told to use.
+# Ranks that meet at the main address, and print the interface that orch has chosen for them.
 MEETING = """
 import os, socket
 main, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])

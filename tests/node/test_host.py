@@ -47,7 +47,7 @@ def test_identity_is_read_from_kernel_and_machine(tree: Tree) -> None:
             "/proc/driver/nvidia/gpus/0000:19:00.0/information": INFORMATION,
         }
     )
-    assert host.identity("eth0", root) == {
+    assert host.identity("eth0", root=root) == {
         "machine": "3d1219c7c4c5404aaa1f6d2a48adfda4",
         "boot": "c8636990-44b1-456e-9419-cda115b3059c",
         "mac": "02:fc:00:00:00:01",
@@ -58,14 +58,48 @@ def test_identity_is_read_from_kernel_and_machine(tree: Tree) -> None:
 def test_identity_in_a_container_that_hides_all_is_null(tree: Tree) -> None:
     root = tree({"/etc/machine-id": ""})
     nothing: dict[str, object] = {"machine": None, "boot": None, "mac": None, "gpus": []}
-    assert host.identity("eth0", root) == nothing
-    assert host.identity(None, root) == nothing
+    assert host.identity("eth0", root=root) == nothing
+    assert host.identity(root=root) == nothing
 
 
 def test_identity_of_idle_gpu_has_no_uuid(tree: Tree) -> None:
     hidden = INFORMATION.replace(GPU, "GPU-????????-????-????-????-????????????")
     root = tree({"/proc/driver/nvidia/gpus/0000:19:00.0/information": hidden})
-    assert host.identity(None, root)["gpus"] == []
+    assert host.identity(root=root)["gpus"] == []
+
+
+@pytest.mark.parametrize(
+    ("visible", "login", "seen"),
+    [
+        (None, None, "0123"),
+        ("2,0", None, "02"),
+        (None, "3", "3"),
+        ("1", "3", "1"),
+        ("", None, ""),
+        ("9", None, ""),
+        ("GPU-2b,GPU-3b", None, "23"),
+        ("MIG-17ab", None, ""),
+    ],
+)
+def test_gpus_that_the_job_does_not_see_do_not_identify_a_node(
+    visible: str | None,
+    login: str | None,
+    seen: str,
+    tree: Tree,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if login is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", login)
+    uuids = [f"GPU-{index}b{GPU[6:]}" for index in range(4)]
+    root = tree(
+        {
+            f"/proc/driver/nvidia/gpus/0000:{index}9:00.0/information": f"GPU UUID: \t {uuid}"
+            for index, uuid in enumerate(uuids)
+        }
+    )
+    found = host.identity(visible=visible, root=root)["gpus"]
+    assert found == [uuids[int(index)] for index in seen]
 
 
 # -- what prints at a login ------------------------------------------------------------------------

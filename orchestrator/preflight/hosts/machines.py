@@ -6,6 +6,7 @@ from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
+from orchestrator.node.visible import CUDA
 from orchestrator.preflight.answers import reader
 from orchestrator.preflight.hosts import login, orphans
 from orchestrator.preflight.hosts.reached import check_reach
@@ -32,7 +33,7 @@ _NEW_MACHINE_ID = "rm -f /etc/machine-id /var/lib/dbus/machine-id && systemd-mac
 
 @dataclass(frozen=True)
 class Identity:
-    """Ids that no other machine should have; `mac` is the training interface's."""
+    """Ids that no other machine should have; `mac` is the training interface's, `gpus` those of the job."""
 
     machine: str | None
     boot: str | None
@@ -40,7 +41,11 @@ class Identity:
     gpus: frozenset[str]
 
 
-IDENTITY = Probe("host.identity", reader(Identity), lambda node: {"interface": node.plan.interface})
+IDENTITY = Probe(
+    "host.identity",
+    reader(Identity),
+    lambda node: {"interface": node.plan.interface, "visible": node.plan.environment.get(CUDA)},
+)
 
 
 @check("host.unique", Group.HOST, probes=(IDENTITY,))
@@ -52,9 +57,9 @@ def check_unique(context: Context) -> list[Finding]:
 
     Fails for two names of one machine among others (list a machine once, with its devices; no launch starts
     then, so this is reported at any level), for one hardware address on two machines of a subnet, and for a
-    GPU that two nodes see. Warns of one machine-id on two machines, which are clones that a DHCP server may
-    confuse, and of containers of one machine with one host name, which NCCL takes for one host. All names
-    being one machine is fine: a job of several nodes can be tried that way.
+    GPU that the ranks of two nodes see. Warns of one machine-id on two machines, which are clones that a
+    DHCP server may confuse, and of containers of one machine with one host name, which NCCL takes for one
+    host. All names being one machine is fine: a job of several nodes can be tried that way.
     """
     facts = dict(zip(context.names, context.facts, strict=True))
     same = _shared((each.identity, name) for name, each in facts.items())
