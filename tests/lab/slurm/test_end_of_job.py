@@ -121,7 +121,7 @@ def test_drained_node_ends_its_job_no_sooner(cluster: Lab, start: Start) -> None
         wait_until(lambda: slurm.states(cluster)["node1"] == "drng")
         assert slurm.jobs(cluster) == [f"{job} RUNNING"]
         slurm.run(cluster, [*ORCH, "stop"])
-        assert finish()[0] == 143
+        assert finish()[0] == 130
     finally:
         scontrol(cluster, "update", "NodeName=node1", "State=RESUME")
         slurm.run(cluster, ["scancel", job])
