@@ -104,7 +104,11 @@ class Run:
                     detached = detaching.result()
                 for task in (*following, *watching, detaching, ending):
                     task.cancel()
-        except BaseException:  # cancelled, or a bug: the run would be left without a controller
+        except (
+            asyncio.CancelledError
+        ):  # by a program: whatever reads the run next gives it a controller
+            raise
+        except BaseException:  # a bug: the next controller would meet it again
             await self._stop_all(Stop(StopReason.CONTROLLER_ENDING), self._grace)
             raise
         if detached is not None:

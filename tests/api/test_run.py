@@ -187,6 +187,25 @@ async def test_cancelled_wait_does_not_end_the_run(project: Path) -> None:
         assert (await run.stop(grace=0)).outcome == "stopped"
 
 
+async def test_cancelled_launch_does_not_end_the_run(project: Path) -> None:
+    up = asyncio.Event()
+    launching = asyncio.create_task(
+        alaunch(
+            "train.py", "wait", local=1, launcher="direct", preflight="off",
+            on_line=lambda line: up.set(),
+        )
+    )  # fmt: skip
+    await up.wait()
+    launching.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await launching
+    run = await aget_run()
+    try:
+        assert (await run.status()).state == "running"
+    finally:
+        assert (await run.stop(grace=0)).outcome == "stopped"
+
+
 def test_keyboard_interrupt_of_a_launch_stops_the_run_and_is_raised(project: Path) -> None:
     def interrupt(line: LogLine) -> None:
         if line.stream == "stdout":

@@ -251,3 +251,29 @@ def test_lightning_in_a_job_of_its_own_counts_the_ranks_of_orch(
     done = slurm.run(cluster, [*ORCH, "launch", *options, "train.py"], cwd=project)
     assert done.returncode == 0, done.stderr
     assert sorted(re.findall(r"rank \d of \d", done.stdout)) == [f"rank {n} of 4" for n in range(4)]
+
+
+_CANCELLED = """
+import asyncio, orchestrator
+async def main():
+    up = asyncio.Event()
+    launching = asyncio.create_task(orchestrator.alaunch(
+        "train.py", slurm="-N2 -t10", launcher="direct", on_line=lambda line: up.set()))
+    await asyncio.wait({launching, asyncio.create_task(up.wait())}, return_when="FIRST_COMPLETED")
+    launching.cancel()
+    try:
+        await launching
+    except asyncio.CancelledError:
+        print("cancelled")
+asyncio.run(main())
+"""
+
+
+def test_alaunch_cancelled_in_the_run_leaves_it_on_its_nodes(cluster: Lab, project: Path) -> None:
+    write(project, "train.py", WAITS)
+    done = slurm.run(cluster, [sys.executable, "-c", _CANCELLED], cwd=project)
+    assert (done.returncode, done.stdout) == (0, "cancelled\n"), done.stderr
+    wait_until(lambda: len(processes_of_runs(cluster)) == 2)
+    stopped = slurm.run(cluster, [*ORCH, "stop"])
+    assert stopped.returncode == 0, stopped.stderr
+    wait_until(lambda: slurm.jobs(cluster) == [])
