@@ -47,6 +47,13 @@ _SUCCEED = [
     (_PYTHON, ["fabric_launch.py"], "global rank 3 of 4: 4"),
     (_FABRIC, ["fabric_cli.py"], "global rank 3 of 4: 4"),
     ([], ["accelerate_loop.py"], "4 processes, 2 batches each: [0, 1, 2, 3]"),
+    ([], ["nanogpt_like.py", "nanogpt_cpu.py", "--max_iters=3"], "rank 3 of 4: 2 steps of 4"),
+    ([], ["lightning_cli.py", "fit", "--model.width=8", "--trainer.accelerator=cpu",
+          "--trainer.num_nodes=2", "--trainer.devices=2", "--trainer.max_epochs=1",
+          "--trainer.logger=false", "--trainer.enable_checkpointing=false"],
+     "rank 3 of 4: width 8, 2 steps"),
+    ([], ["trainer_like.py", "--output_dir", "out", "--use_cpu", "--num_train_epochs", "1",
+          "--report_to", "none", "--save_strategy", "no"], "rank 3 of 4: 2 steps"),
     ([], ["checkpoint_barrier.py"], "rank 3 has loaded it"),
     ([], ["device_mesh.py"], "rank 3 at (1, 1): [6, 7]"),
     (_NODES, ["numactl_like.sh", "--log", "5"], "shard 1 for rank 3 of 4 --log 5"),
@@ -76,7 +83,7 @@ def words(request: pytest.FixtureRequest) -> list[str]:
     words: list[str] = request.param
     if words[0] not in _ALWAYS and os.environ.get("ORCH_SCRIPTS") != "all":
         pytest.skip("one of many: ORCH_SCRIPTS=all")
-    for module in ("lightning", "accelerate"):
+    for module in ("lightning", "accelerate", "jsonargparse", "transformers"):
         if module in (_SCRIPTS / words[0]).read_text() and find_spec(module) is None:
             pytest.skip(f"{module} is not installed")
     return words

@@ -1,0 +1,3 @@
+backend = "gloo"
+device = "cpu"
+batch_size = 4
