@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import warnings
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
@@ -34,7 +35,8 @@ class Literal(NamedTuple):
     text: str
 
 
-class Vaulted(NamedTuple):
+@dataclass(frozen=True)
+class Vaulted:
     """A value that Ansible Vault has encrypted."""
 
 

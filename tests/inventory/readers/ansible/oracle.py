@@ -22,7 +22,7 @@ INTERNAL = ("inventory_file", "inventory_dir", "groups", "omit", "playbook_dir")
 def shown(value):
     try:
         return str(value)
-    except AnsibleError:  # encrypted, and there is no password
+    except (AnsibleError, ReferenceError):  # encrypted, and there is no password
         return "Vaulted()"
 
 
