@@ -22,6 +22,7 @@ class AccelerateReader(Reader):
 
     name = "accelerate-config"
     help = "a configuration of Accelerate"
+    is_data_only = True
 
     def recognises(self, source: Source) -> bool:
         return _TYPE.search(source.head) is not None and _OTHER.search(source.head) is not None

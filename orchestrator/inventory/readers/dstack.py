@@ -28,6 +28,7 @@ class DstackReader(Reader):
 
     name = "dstack"
     help = "an SSH fleet of dstack"
+    is_data_only = True
 
     def recognises(self, source: Source) -> bool:
         return source.path is not None and _FLEET.search(source.head) is not None

@@ -27,6 +27,7 @@ class SkyReader(Reader):
 
     name = "sky"
     help = "SSH node pools of SkyPilot"
+    is_data_only = True
 
     def recognises(self, source: Source) -> bool:
         return source.path is not None and _lists_pools(source.head)

@@ -92,6 +92,17 @@ def test_source_of_a_reader_that_may_run_programs_is_refused_if_only_data_counts
     assert load(written(tmp_path, "hosts: [a]"), only_data=True).hosts
 
 
+def test_formats_of_files_alone_are_data() -> None:
+    readers = {name: registry._built_in(name).is_data_only for name in registry._BUILT_IN}
+    assert {name for name, is_data in readers.items() if is_data} >= {
+        "orch",
+        "accelerate-config",
+        "dstack",
+        "sky",
+    }
+    assert not readers["ansible"]  # which may run scripts, plug-ins and what ansible.cfg names
+
+
 def test_source_that_is_not_a_file_is_read(notes: list[str]) -> None:
     inventory = load("plain@b@a", notes.append)
     assert ([host.name for host in inventory.hosts], inventory.source) == (["b", "a"], "plain@b@a")
