@@ -9,14 +9,16 @@ from pathlib import Path
 
 from orchestrator import events
 from orchestrator.api.refresh import refresh, shortcomings
-from orchestrator.diagnose import Diagnosis, Kind
+from orchestrator.diagnose import SIGNATURES, Diagnosis, Kind, Signature
 from orchestrator.diagnose.files import STDIN, FoundLogs, find_logs
 from orchestrator.diagnose.read import Examination, Log, ReadProgress, examine
+from orchestrator.diagnose.site_signatures import site_signatures
 from orchestrator.errors import UsageError
 from orchestrator.runs.evidence import evidence_of, logs_of, with_file_causes
 from orchestrator.runs.folder import runs_folder
 from orchestrator.runs.registry import LATEST, find_run, names_like
 from orchestrator.runs.saved_run import SavedRun, load_run
+from orchestrator.util.text import nearest, quoted
 
 __all__ = [
     "DiagnosedRun",
@@ -30,6 +32,7 @@ __all__ = [
     "examine",
     "examine_run",
     "find_logs",
+    "find_signature",
     "find_target",
     "is_own",
     "logs_of",
@@ -54,6 +57,20 @@ class DiagnosedRun:
     why: tuple[str, str] | None = None
     has_first_failure: bool = True
     succeeded: bool = False
+
+
+def find_signature(name: str) -> Signature:
+    """Return the signature with this id, of orch or of the site. Raises UsageError if there is none."""
+    known = {each.id: each for each in (*SIGNATURES, *site_signatures().signatures)}
+    if name in known:
+        return known[name]
+    meant = nearest(name, list(known))
+    raise UsageError(
+        f"there is no failure with the id {quoted(name)}",
+        remedy=f"did you mean {meant}?"
+        if meant
+        else "orch diagnose --output json shows the ids of what it found",
+    )
 
 
 def find_target(words: Sequence[str]) -> SavedRun | None:

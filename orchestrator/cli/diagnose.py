@@ -30,6 +30,12 @@ def diagnose(
             "--all", help="Show all in full: consequences, hints, harmless noise, every place."
         ),
     ] = False,
+    explain: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ID", help="Explain a failure by its id, such as cuda.memory, and exit."
+        ),
+    ] = None,
     output: Annotated[
         options.TextOrJson, typer.Option(help="text: causes first; json: one object with all.")
     ] = "text",
@@ -44,6 +50,7 @@ def diagnose(
       orch diagnose lightning_logs/ node*.log.gz
       kubectl logs job/train | orch diagnose -
       orch diagnose --output json | jq -r '.hits[] | select(.kind == "root") | .id'
+      orch diagnose --explain nccl.watchdog
 
     Compares logs with the failures that orch knows. For each that is found: which ranks had it, the first
     line that shows it, its cause, what to do, and the preflight check that finds it before a launch. What
@@ -64,10 +71,13 @@ def diagnose(
     from orchestrator.api import diagnose as use_case
     from orchestrator.api.refresh import refresh, shortcomings
     from orchestrator.errors import UsageError
-    from orchestrator.ui.diagnose import DiagnosisView, Progress, show
+    from orchestrator.ui.diagnose import DiagnosisView, Progress, explain_signature, show
     from orchestrator.ui.event_printer import EventPrinter
     from orchestrator.util.process import resume_gc
 
+    if explain is not None:
+        explain_signature(use_case.find_signature(explain), output)
+        return
     words = tuple(what or ())
     saved, printer = use_case.find_target(words), EventPrinter()
     if saved is None:

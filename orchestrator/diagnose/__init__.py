@@ -1,6 +1,7 @@
 """Diagnose why a run failed: a table of what failures look like in logs, and its matcher."""
 
 from orchestrator.diagnose.diagnose import diagnose as diagnose
+from orchestrator.diagnose.model import Certainty as Certainty
 from orchestrator.diagnose.model import Diagnosis as Diagnosis
 from orchestrator.diagnose.model import Evidence as Evidence
 from orchestrator.diagnose.model import Exit as Exit

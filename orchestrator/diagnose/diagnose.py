@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
 from signal import SIGTERM
 
-from orchestrator.diagnose.exits import explain_exits, signal_of
+from orchestrator.diagnose.encoding import as_utf8
+from orchestrator.diagnose.exits import explain_exits
 from orchestrator.diagnose.findings import Findings, Group
+from orchestrator.diagnose.launcher_exits import signal_of
 from orchestrator.diagnose.model import Diagnosis, Evidence, Exit, Hit, Match, Place, Source
 from orchestrator.diagnose.scan import Scan
 from orchestrator.diagnose.signature import Kind, Signature
 from orchestrator.diagnose.traceback import read_error_file
 from orchestrator.util.numbers import folded
+
+_MAX_LEADS = 8  # of all sources
+_AFTER_CASCADES = Kind.CASCADE + 0.5
 
 
 def diagnose(
@@ -34,7 +40,7 @@ def diagnose(
             error, time = read
             scan.error(error, Place(source.name, rank=source.rank, node=source.node, time=time))
     for source, chunks in streams:
-        scan.source(source, chunks)
+        scan.source(source, as_utf8(chunks))
     for node, lines in evidence.kernel_logs.items():
         whole = (line if line.endswith(b"\n") else line + b"\n" for line in lines)
         scan.source(Source(f"kernel log of {node}", node=node), whole)
@@ -45,14 +51,17 @@ def diagnose(
         for group in findings.groups()
         if group.signature.id != "training.member-missing" or _is_member_missing(group)
     ]
-    return Diagnosis(_ordered(hits, evidence.exits, exits, scan.positions), exits)
+    found = Diagnosis(_ordered(hits, evidence.exits, exits, scan.positions), exits)
+    return found if found.verdict else replace(found, leads=tuple(scan.leads[-_MAX_LEADS:]))
 
 
-def _merged(given: tuple[Exit, ...], reported: Iterable[Exit]) -> tuple[Exit, ...]:
+def _merged(given: tuple[Exit, ...], reported: Collection[Exit]) -> tuple[Exit, ...]:
     """Return the exits of all ranks; those given take precedence over those that a launcher reported."""
     by_rank: dict[int | None, Exit] = {}
+    ranked = {end.pid for end in reported if end.rank is not None and end.pid is not None}
     for end in reported:
-        by_rank.setdefault(end.rank, end)
+        if end.rank is not None or end.pid not in ranked:
+            by_rank.setdefault(end.rank, end)
     for end in given:
         by_rank.pop(end.rank, None)
     return (*given, *by_rank.values())
@@ -85,18 +94,20 @@ def _ordered(
     """Return roots first; within a kind, what the rank had that failed first, if given, then by time.
 
     If the time of a hit of that kind is unknown, by position, after what a rank had that a launcher saw
-    fail first (of its own node). What a rank survived counts as a cascade.
+    fail first (of its own node). What a rank survived counts as a cascade; what the program recovered from
+    comes after cascades.
     """
     survived = {id(hit) for hit in _survived(hits, exits)}
     root_causes = {end.rank for end in given if end.first}
     first_failures = {end.rank for end in exits if end.first}
     untimed = {hit.kind for hit in hits if hit.first.place.time is None}
 
-    def key(hit: Hit) -> tuple[int, bool, float, bool, tuple[int, int]]:
+    def key(hit: Hit) -> tuple[float, bool, bool, float, bool, tuple[int, int]]:
         time = None if hit.kind in untimed else hit.first.place.time
         return (
-            Kind.CASCADE if id(hit) in survived else hit.kind,
+            _AFTER_CASCADES if hit.recovered else Kind.CASCADE if id(hit) in survived else hit.kind,
             _is_elsewhere(hit, root_causes),
+            hit.signature.is_general,
             time or 0.0,
             _is_elsewhere(hit, first_failures),
             _position(hit.first, positions),
@@ -131,6 +142,8 @@ def _hit(group: Group, positions: Mapping[str, int]) -> Hit:
         meaning=signature.meaning.format_map(details),
         cause=cause,
         fix=signature.fix.format_map(details),
+        orch_fix=signature.orch_fix and signature.orch_fix.format_map(details),
+        recovered=signature.kind < Kind.HINT and not group.standing,
     )
 
 

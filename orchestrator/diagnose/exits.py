@@ -3,27 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from signal import SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGKILL, SIGSEGV, SIGTERM
+from signal import SIGKILL
 
 from orchestrator.diagnose.findings import Findings, match
+from orchestrator.diagnose.launcher_exits import signal_of
 from orchestrator.diagnose.model import Evidence, Exit, Place
 from orchestrator.diagnose.signature import Kind
 from orchestrator.diagnose.signatures.exits import BY_CODE, BY_SIGNAL
 from orchestrator.diagnose.table import BY_ID
-
-# Of these, `sys.exit(-N)` is not common for another reason.
-_PASSED_ON = {SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGKILL, SIGSEGV, SIGTERM}
-
-
-def signal_of(code: int) -> int | None:
-    """Return the signal of an exit code, None if there is none: -9, 137 and, if a program exits with -9,
-    as DeepSpeed's launcher does, 247.
-    """
-    if code < 0:
-        return -code
-    if 256 - code in _PASSED_ON:
-        return 256 - code
-    return code - 128 if 128 < code <= 128 + 64 else None
 
 
 def explain_exits(exits: Iterable[Exit], evidence: Evidence, findings: Findings) -> None:
@@ -62,7 +49,7 @@ def _is_explained(end: Exit, findings: Findings) -> bool:
     return any(
         group.signature.kind <= Kind.CASCADE
         and not group.signature.id.startswith("torchrun.")
-        and (end.rank in group.ranks or not group.ranks)
+        and (end.rank is None or end.rank in group.ranks or not group.ranks)
         for group in findings.groups()
     )
 

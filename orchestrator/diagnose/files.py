@@ -10,6 +10,7 @@ from pathlib import Path
 from stat import S_ISDIR, S_ISREG
 
 from orchestrator.diagnose import Source
+from orchestrator.diagnose.encoding import utf16
 from orchestrator.diagnose.read import GZIP, Log
 from orchestrator.errors import UsageError
 
@@ -98,4 +99,8 @@ def _is_text(path: Path) -> bool:
             head = file.read(_MAX_HEAD)
     except OSError:
         return True
-    return b"\0" not in head or (path.suffix == ".gz" and head.startswith(GZIP))
+    return (
+        b"\0" not in head
+        or utf16(head) is not None
+        or (path.suffix == ".gz" and head.startswith(GZIP))
+    )

@@ -19,11 +19,15 @@ _NUMBER = re.compile(r"\d+")
 
 @dataclass
 class Group:
-    """The matches of one signature: the first of each rank (or source) with the same details."""
+    """The matches of one signature: the first of each rank (or source) with the same details.
+
+    `standing` are the sources after whose last match nothing shows that the program continued.
+    """
 
     signature: Signature
     matches: dict[object, Match] = field(default_factory=dict)
     count: int = 0
+    standing: set[str] = field(default_factory=set)
 
     @property
     def ranks(self) -> set[int]:
@@ -54,7 +58,9 @@ class Findings:
                 key = signature.id
         group = self._groups.setdefault(key, Group(signature))
         group.count += 1
-        who = match.place.rank if match.place.rank is not None else match.place.source
+        group.standing.add(match.place.source)
+        place = match.place
+        who = (place.node, place.source) if place.rank is None else place.rank
         same = (who, *match.details.values())
         before = group.matches.get(same)
         if before is None:

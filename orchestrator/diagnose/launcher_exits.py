@@ -11,7 +11,22 @@ from orchestrator.diagnose.label import Label
 from orchestrator.diagnose.model import Exit
 from orchestrator.diagnose.values import MAX_RANK, valid_node, valid_time
 
-MARKERS = ("srun: error: ", "exits with return code = ", " exited on signal ")
+MARKERS = (
+    "srun: error: ",
+    "exits with return code = ",
+    " exited on signal ",
+    "(exitcode: ",
+    ") received by PID ",
+    "rocess exited, code=",
+    "Exit Code: ",
+    "exited with code ",
+    "xit code ",
+    "exit status ",
+    "died with <Signals.",
+    "erminated with signal ",
+    "illed by signal ",
+    " was sent SIG",
+)
 """A line that reports an exit contains one of these."""
 SUMMARY_OPENERS = ("Failures:", "Root Cause (first observed failure):")
 """The lines after which torchrun lists ranks that failed."""
@@ -28,11 +43,34 @@ _MPIRUN = re.compile(
     r"process rank (?P<rank>\d{1,7}) with PID (?P<pid>\d{1,10}) on node (?P<node>\S{1,253}) "
     r"exited on signal (?P<signal>\d{1,2})"
 )
+_TORCHRUN = re.compile(
+    r"failed \(exitcode: (?P<code>-?\d{1,3})\) local_rank: \d{1,7} \(pid: (?P<pid>\d{1,10})\)"
+)
+_BY_PID = re.compile(
+    r"\bSignal (?P<signal>\d{1,2}) \(SIG\w{2,8}\) received by PID (?P<pid>\d{1,10})"
+)
+_SYSTEMD = re.compile(
+    r"rocess exited, code=(?P<how>exited|killed|dumped), status=(?P<code>\d{1,3})"
+)
+# Kubernetes, docker, shells, subprocess, Lightning, gunicorn; of a code only if it stands for a signal.
+_CODE = re.compile(
+    r"\b(?:[Ee]xit(?:ed)? (?:with )?(?:[Cc]ode|status)(?: is)?|exited with(?: return)? code)"
+    r"(?: ?[:=])? {0,12}(?P<code>-\d{1,2}|1[2-9]\d|2[45]\d)\b"
+)
+_SIGNAL = re.compile(
+    r"(?:died with <Signals\.|erminated with signal |illed by signal |was sent )"
+    r"(?:(?P<name>SIG[A-Z]{2,6})|(?P<signal>\d{1,2}))\b"
+)
 _FIELD = re.compile(r"  (?P<name>time|host|rank|exitcode) {1,8}: (?P<value>.{1,300})")
 _EXITCODE = re.compile(r"(?P<code>-?\d{1,4}) \(pid: (?P<pid>\d{1,10})\)")
 # Slurm prints the words of strsignal(3), and one phrase of its own.
 _SIGNALS = {signal.strsignal(number): int(number) for number in signal.valid_signals()}
 _SIGNALS["Out Of Memory"] = int(signal.SIGKILL)
+# Of these, `sys.exit(-N)` is not common for another reason.
+_PASSED_ON = {
+    *(signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL),
+    *(signal.SIGKILL, signal.SIGSEGV, signal.SIGTERM),
+}
 
 
 def exits_in(text: str, label: Label) -> Iterator[Exit]:
@@ -48,6 +86,30 @@ def exits_in(text: str, label: Label) -> Iterator[Exit]:
     elif found := _MPIRUN.search(text):
         code, pid, node = -int(found["signal"]), int(found["pid"]), valid_node(found["node"])
         yield Exit(int(found["rank"]), code, node, pid, first=True)
+    elif found := _TORCHRUN.search(text):
+        yield Exit(None, int(found["code"]), label.node, int(found["pid"]))
+    elif found := _BY_PID.search(text):
+        yield Exit(label.rank, -int(found["signal"]), label.node, int(found["pid"]))
+    elif found := _SYSTEMD.search(text):
+        code = int(found["code"])
+        yield Exit(label.rank, code if found["how"] == "exited" else -code, label.node)
+    elif (found := _CODE.search(text)) and signal_of(code := int(found["code"])) is not None:
+        yield Exit(label.rank, code, label.node)
+    elif found := _SIGNAL.search(text):
+        number = int(found["signal"] or getattr(signal, found["name"] or "", 0))
+        if number:
+            yield Exit(label.rank, -number, label.node)
+
+
+def signal_of(code: int) -> int | None:
+    """Return the signal of an exit code, None if there is none: -9, 137 and, if a program exits with -9,
+    as DeepSpeed's launcher does, 247.
+    """
+    if code < 0:
+        return -code
+    if 256 - code in _PASSED_ON:
+        return 256 - code
+    return code - 128 if 128 < code <= 128 + 64 else None
 
 
 def _numbers(text: str) -> Iterator[int]:

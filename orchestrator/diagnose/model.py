@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 from orchestrator.diagnose.signature import Kind, Signature
 
@@ -72,7 +73,8 @@ class PythonError:
 
     `file`, `line` and `function` are those of the innermost frame in the user's own code, which is not in
     the standard library or an installed package; None if there is no such frame. `because` is the exception
-    that it was raised from, or that was being handled.
+    that it was raised from, or that was being handled. `library` is the file of the innermost frame, below
+    `site-packages/`, if it is in an installed package.
     """
 
     type: str
@@ -81,6 +83,7 @@ class PythonError:
     line: int | None = None
     function: str | None = None
     because: PythonError | None = None
+    library: str | None = None
 
     @property
     def summary(self) -> str:
@@ -102,12 +105,24 @@ class Match:
     is_logged: bool = False
 
 
+class Certainty(StrEnum):
+    """How sure it is that a hit is the cause."""
+
+    CERTAIN = "certain"
+    """A process raised it, or the kernel or an exit status shows it."""
+    LIKELY = "likely"
+    """A line reports it, and nothing shows that the program continued."""
+    SYMPTOM = "symptom"
+    """It failed here, for a reason that these logs do not show."""
+
+
 @dataclass(frozen=True)
 class Hit:
     """A signature that was found.
 
     `matches` has the first match of each rank, in order; `count` is the number of all matches. `meaning`,
-    `cause` and `fix` are those of the signature, with the groups of the first match filled in.
+    `cause`, `fix` and `orch_fix` are those of the signature, with the groups of the first match filled in.
+    `recovered`: the program continued after the last one.
     """
 
     signature: Signature
@@ -116,6 +131,8 @@ class Hit:
     meaning: str
     cause: str
     fix: str
+    orch_fix: str | None = None
+    recovered: bool = False
 
     @property
     def kind(self) -> Kind:
@@ -126,6 +143,17 @@ class Hit:
     def first(self) -> Match:
         """The first match."""
         return self.matches[0]
+
+    @property
+    def certainty(self) -> Certainty:
+        """How sure it is that this is the cause."""
+        if self.kind is not Kind.ROOT or self.recovered:
+            return Certainty.SYMPTOM
+        is_raised = self.error is not None and not self.is_logged
+        is_seen = any(
+            match.place.line == 0 for match in self.matches
+        )  # not in a line: an exit status
+        return Certainty.CERTAIN if is_raised or is_seen else Certainty.LIKELY
 
     @property
     def error(self) -> PythonError | None:
@@ -157,15 +185,20 @@ class Hit:
 class Diagnosis:
     """What was found: roots first, then symptoms, cascades, hints and noise; each kind in order of time.
 
-    Within a kind, what the rank had that is known to have failed first comes first. `exits` are those
-    given and those that launchers reported.
+    Within a kind, what the rank had that is known to have failed first comes first. What the program
+    recovered from comes after cascades. `exits` are those given and those that launchers reported. `leads`
+    are the last lines that look like errors, if there is no verdict.
     """
 
     hits: tuple[Hit, ...]
     exits: tuple[Exit, ...] = ()
+    leads: tuple[Match, ...] = ()
 
     @property
     def verdict(self) -> Hit | None:
-        """What most likely made the run fail; None if nothing found explains it."""
+        """What most likely made the run fail; None if nothing found explains it.
+
+        A consequence explains nothing: what it followed from is not in these logs.
+        """
         first = next(iter(self.hits), None)
-        return first if first and first.kind <= Kind.CASCADE else None
+        return first if first and first.kind < Kind.CASCADE and not first.recovered else None

@@ -8,7 +8,7 @@ from orchestrator.diagnose.model import Diagnosis, Exit, Hit, Match
 
 
 def as_json(diagnosis: Diagnosis) -> dict[str, object]:
-    """Return `{"verdict": id or null, "hits": [...], "exits": [...]}` as values for json.dumps.
+    """Return `{"verdict": id or null, "hits": [...], "exits": [...], "leads": [...]}` for json.dumps.
 
     Hits are in the order of the diagnosis; `first` is the place and text of the first match of each, and
     `signature_file` the file of a site's signature, null for one of orch's.
@@ -18,6 +18,7 @@ def as_json(diagnosis: Diagnosis) -> dict[str, object]:
         "verdict": None if verdict is None else verdict.signature.id,
         "hits": [_hit(hit) for hit in diagnosis.hits],
         "exits": [_exit(end) for end in diagnosis.exits],
+        "leads": [_match(lead) for lead in diagnosis.leads],
     }
 
 
@@ -28,6 +29,9 @@ def _hit(hit: Hit) -> dict[str, object]:
         "meaning": hit.meaning,
         "cause": hit.cause,
         "fix": hit.fix,
+        "orch_fix": hit.orch_fix,
+        "certainty": hit.certainty.value,
+        "recovered": hit.recovered,
         "check": hit.signature.check,
         "signature_file": hit.signature.file,
         "ranks": list(hit.ranks),

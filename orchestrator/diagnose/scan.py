@@ -10,22 +10,34 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
+from orchestrator.diagnose import stage
 from orchestrator.diagnose.findings import Findings, Group, match
 from orchestrator.diagnose.label import MAX_TEXT, Label, Line, parse_line
 from orchestrator.diagnose.launcher_exits import MARKERS, SUMMARY_OPENERS, Summary, exits_in
-from orchestrator.diagnose.model import Exit, Place, PythonError, Source
+from orchestrator.diagnose.leads import MAX_LEADS, leads
+from orchestrator.diagnose.model import Exit, Match, Place, PythonError, Source
+from orchestrator.diagnose.quoted import is_quoted
+from orchestrator.diagnose.recovery import Recovery
 from orchestrator.diagnose.signature import Signature
 from orchestrator.diagnose.signatures.python import EXCEPTION
 from orchestrator.diagnose.table import Rule, Rules, rules
-from orchestrator.diagnose.traceback import HARMLESS, HEADER, Raised, Traceback
+from orchestrator.diagnose.traceback import (
+    FRAME,
+    HARMLESS,
+    TITLE,
+    Raised,
+    Traceback,
+    opens_traceback,
+)
 
 BLOCK = 256 * 1024
 _DIGITS = b"0123456789."
-_OPENERS = tuple(text.encode() for text in (HEADER, *HARMLESS, *SUMMARY_OPENERS, *MARKERS))
+_OPENERS = tuple(text.encode() for text in (TITLE, FRAME, *HARMLESS, *SUMMARY_OPENERS, *MARKERS))
 _PREFIX = 48  # characters at the start of a line, in which digits may distinguish ranks
 _MAX_SHAPES = 4096
 _MAX_READERS = 4096
 _MAX_IDLE_LINES = 2000  # of other programs, after which an unfinished traceback is complete
+_END = 64 * 1024  # bytes at the end of a source
 _CONTEXT = 200  # bytes before a text that are read in a long line
 _MAX_DETAILED = 1000  # matches after which a line that differs in numbers only is just counted
 
@@ -34,6 +46,7 @@ class Scan:
     """Reads sources one after another.
 
     `exits` are those that launchers reported, and `positions` has the order in which sources were read.
+    `leads` are the last lines of each source that look like errors.
     `extra` are signatures to look for besides orch's own.
     """
 
@@ -48,32 +61,54 @@ class Scan:
         self._summaries: dict[Label, Summary] = {}
         self._idle = 0
         self._before = b""  # the line before the current one
+        self._openers: list[bytes] = []  # those in the current block
         self._near: Rules = self._rules  # those that may match a line of the current block
         self._shapes: dict[bytes, Group | None] = {}
+        self._recovery = Recovery()
+        self._lines = b""  # of the current block
+        self._block_start = 0  # its offset in the source
+        self.leads: list[Match] = []
+        self._leads: list[Match] = []
 
     def source(self, source: Source, chunks: Iterable[bytes]) -> None:
         """Read all of a source."""
         self._source = source
         self.positions.setdefault(source.name, len(self.positions))
         self._shapes.clear()
+        self._recovery.start(source.name)
+        self._leads = []
         number, offset = 1, 0
         for block in blocks(chunks):
             self._block(block, number, offset)
             number += block.count(b"\n")
             offset += len(block)
         self._close()
+        if stage.is_silent(self._lines[-_END:]):
+            end = self._lines.rstrip().rpartition(b"\n")[2]
+            line = parse_line(end)
+            place = self._place(line, max(1, number - 1), offset)
+            self._findings.add(stage.SILENT, match(place, line.text))
+        self._lines = b""
+        self.leads += self._leads
 
-    def error(self, error: PythonError, place: Place, *, is_logged: bool = False) -> None:
+    def error(self, error: PythonError, place: Place, *, is_logged: bool = False) -> Group:
         """Add an exception, by the first match of the most important kind in its chain."""
         links = [error]
         while (because := links[-1].because) is not None:
             links.append(because)
-        lines = [line for link in reversed(links) for line in link.summary.split("\n")]
-        fits = [fit for line in lines if (fit := _best(line, self._rules))]
-        fit = min(fits, key=lambda fit: fit.rule.signature.kind, default=None)
+        # The exception that was raised first; of its lines, the one that matches the first row.
+        fits = [
+            (fit.rule.signature.kind, number, fit.rule.order, fit)
+            for number, link in enumerate(reversed(links))
+            for line in _searched(link)
+            if (fit := _best(line, self._rules))
+        ]
+        fit = min(fits, key=lambda found: found[:3])[3] if fits else None
         signature = fit.rule.signature if fit else EXCEPTION
         text, details = (fit.text, fit.details) if fit else (error.summary, ())
-        self._findings.add(signature, match(place, text, details, error, is_logged=is_logged))
+        return self._findings.add(
+            signature, match(place, text, details, error, is_logged=is_logged)
+        )
 
     @property
     def _reading(self) -> bool:
@@ -85,7 +120,9 @@ class Scan:
         shapes = b"\n".join(set(lines.translate(None, _DIGITS).split(b"\n")))
         texts = [text for text, shape in self._texts if shape in shapes]
         self._near = {text: self._rules[text] for text in texts if text in self._rules}
-        at = 0
+        self._openers = [text for text in texts if text in _OPENERS]
+        at, self._block_start, first_number = 0, offset, number
+        self._lines = lines
         for start in _starts(lines, texts, self._reading):
             if start < at:
                 continue
@@ -100,18 +137,30 @@ class Scan:
                 at = end + 1
                 if not self._reading or at >= len(block):
                     break
+        self._recovery.block(lines, shapes)
+        for start in leads(lines, shapes):
+            end = lines.find(b"\n", start)
+            line = parse_line(lines[start : len(lines) if end < 0 else end])
+            place = self._place(line, first_number + lines.count(b"\n", 0, start), offset + start)
+            self._leads = [*self._leads, match(place, line.text)][-MAX_LEADS:]
 
     def _line(self, raw: bytes, number: int, offset: int) -> None:
-        if self._reading or any(text in raw for text in _OPENERS):
-            self._read(parse_line(raw), number, offset)
+        if self._reading or any(text in raw for text in self._openers):
+            line = parse_line(raw)
+            for text in line.text.split("\n"):  # several in one of JSON
+                self._read(line._replace(text=text), number, offset)
             return
         shape = raw[:_PREFIX] + raw[_PREFIX:].translate(None, _DIGITS)
         if shape in self._shapes:
             known = self._shapes[shape]
             if known is not None:
                 known.count += 1
+                self._suspect(known, offset, is_raised=False)
             return
-        found = self._match(parse_line(raw), number, offset)
+        line = parse_line(raw)
+        found: Group | None = None
+        for text in line.text.split("\n"):
+            found = self._match(line._replace(text=text), number, offset) or found
         if found is not None and _is_worth_reading(found):
             return
         if len(self._shapes) >= _MAX_SHAPES:
@@ -137,13 +186,14 @@ class Scan:
         self.exits.extend(exits_in(text, label))
         traceback = self._tracebacks.get(label)
         has_room = len(self._tracebacks) < _MAX_READERS
-        if traceback is None and text.endswith(HEADER) and has_room:
+        if traceback is None and has_room and opens_traceback(text):
             traceback = self._tracebacks[label] = Traceback()
         if traceback is not None and not traceback.is_foreign(text):
             self._idle = 0
             previous = parse_line(self._before)
             before = previous.text if previous.label == label else ""
-            self._add_raised(traceback.feed(text, self._place(line, number, offset), before))
+            raised = traceback.feed(text, self._place(line, number, offset), before)
+            self._add_raised(raised, offset)
             if traceback.reading:
                 return
             del self._tracebacks[label]
@@ -156,22 +206,31 @@ class Scan:
 
     def _close(self) -> None:
         for traceback in self._tracebacks.values():
-            self._add_raised(traceback.close())
+            self._add_raised(traceback.close(), self._block_start)
         self._tracebacks.clear()
         self._summaries.clear()
         self._idle = 0
 
-    def _add_raised(self, raised: Raised | None) -> None:
+    def _add_raised(self, raised: Raised | None, offset: int) -> None:
         if raised is not None:
-            self.error(raised.error, raised.place, is_logged=raised.is_logged)
+            group = self.error(raised.error, raised.place, is_logged=raised.is_logged)
+            self._suspect(group, offset, is_raised=not raised.is_logged)
+
+    def _suspect(self, group: Group, offset: int, *, is_raised: bool) -> None:
+        self._recovery.suspect(group, offset - self._block_start, is_raised=is_raised)
 
     def _match(self, line: Line, number: int, offset: int) -> Group | None:
         """Add the most important match of the line."""
         fit = _best(line.text, self._near)
         if fit is None:
             return None
-        place = self._place(line, number, offset)
-        return self._findings.add(fit.rule.signature, match(place, fit.text, fit.details))
+        place, signature = self._place(line, number, offset), fit.rule.signature
+        if signature.id == "nccl.watchdog":
+            before = self._lines[: offset - self._block_start]
+            signature = stage.of_timeout(fit.text, before) or signature
+        group = self._findings.add(signature, match(place, fit.text, fit.details))
+        self._suspect(group, offset, is_raised=False)
+        return group
 
     def _place(self, line: Line, number: int, offset: int) -> Place:
         source, label = self._source, line.label
@@ -183,6 +242,15 @@ class Scan:
             node=label.node or source.node,
             time=clock(offset) if line.time is None else line.time,
         )
+
+
+def _searched(error: PythonError) -> list[str]:
+    """Return the lines of an exception in which signatures are searched for.
+
+    The last one says where it was raised, if in an installed package: `(raised in torch/optim/adamw.py)`.
+    """
+    lines = error.summary.split("\n")
+    return lines if error.library is None else [*lines, f"{lines[0]} (raised in {error.library})"]
 
 
 def _starts(block: bytes, texts: Sequence[bytes], from_start: bool) -> list[int]:
@@ -213,15 +281,15 @@ def _best(text: str, rules: Rules) -> _Fit | None:
     """Return the most important rule that matches a line; of one kind, the first of the table."""
     raw = text.encode()
     fits = [
-        (rule.signature.kind, rule.order, rule, found)
+        (rule.signature.is_general, rule.signature.kind, rule.order, rule, found)
         for held, group in rules.items()
         if held in raw
         for rule in group
-        if (found := rule.pattern.search(text))
+        if (found := rule.pattern.search(text)) and not is_quoted(text, found.start())
     ]
     if not fits:
         return None
-    *_, rule, found = min(fits, key=lambda fit: fit[:2])
+    *_, rule, found = min(fits, key=lambda fit: fit[:3])
     return _Fit(rule, text, [(name, value or "?") for name, value in found.groupdict().items()])
 
 

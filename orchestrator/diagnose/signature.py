@@ -31,7 +31,9 @@ class Signature:
     pattern of the row has: `{peer}`. `after` is what a cascade or symptom usually follows from. `check` is
     the preflight check that would have reported it before the launch. `is_survivable`: programs also print
     this about optional features, so on a line of its own it counts less than the exception or the signal
-    that ended the rank. `file` is the file of a site's signature, None for orch's own.
+    that ended the rank. `is_general`: it only says that something failed; on a line that another
+    signature matches it does not count, and others of its kind precede it. `orch_fix` is what a user of
+    orch does, if that differs from `fix`. `file` is the file of a site's signature, None for orch's own.
     """
 
     id: str
@@ -43,4 +45,6 @@ class Signature:
     after: str | None = None
     check: str | None = None
     is_survivable: bool = False
+    is_general: bool = False
+    orch_fix: str | None = None
     file: str | None = None

@@ -7,11 +7,15 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
+from orchestrator.diagnose import stage
 from orchestrator.diagnose.label import MAX_TEXT
 from orchestrator.diagnose.signature import Kind, Signature
 from orchestrator.diagnose.signatures import (
+    checkpoints,
     cuda,
+    data,
     exits,
+    extensions,
     gloo,
     launchers,
     memory,
@@ -20,6 +24,8 @@ from orchestrator.diagnose.signatures import (
     python,
     ray,
     rendezvous,
+    schedulers,
+    shared_files,
     storage,
     training,
 )
@@ -41,7 +47,13 @@ FAMILIES: Mapping[str, tuple[Signature, ...]] = {
     "gloo and torch.distributed": gloo.SIGNATURES,
     "Launchers and their scripts": launchers.SIGNATURES,
     "Ray": ray.SIGNATURES,
-    "Python and checkpoints": (*python.SIGNATURES, python.EXCEPTION),
+    "Schedulers, and ssh between nodes": schedulers.SIGNATURES,
+    "Checkpoints": checkpoints.SIGNATURES,
+    "Shared folders, caches and locks": shared_files.SIGNATURES,
+    "Compiled extensions and libraries": extensions.SIGNATURES,
+    "Data": data.SIGNATURES,
+    "What ranks did before a collective timed out": stage.SIGNATURES,
+    "Python": (*python.SIGNATURES, python.EXCEPTION),
     "Memory, data loaders, limits": memory.SIGNATURES,
     "GPUs": cuda.SIGNATURES,
     "Storage": storage.SIGNATURES,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from orchestrator.diagnose.model import Hit, Match, PythonError
 from orchestrator.diagnose.signature import Kind
 from orchestrator.util.numbers import folded
@@ -10,7 +12,7 @@ _MAX_NODES = 3  # that are named, or one more
 
 
 def affected(hit: Hit) -> str:
-    """Return which ranks had it: `rank 3 on node1`, `63 ranks (0-62) on 8 nodes`, or the files.
+    """Return which ranks had it: `rank 3 on node1`, `63 ranks (0-62) on 8 nodes`, or the nodes or files.
 
     Nodes that need to be fixed are named: `4 ranks (8-11) on node2, node5, node6 and 5 more`.
     """
@@ -19,16 +21,22 @@ def affected(hit: Hit) -> str:
         who = f"{len(ranks)} ranks ({folded(ranks)})"
     elif ranks:
         who = f"rank {ranks[0]}"
+    elif nodes:
+        return _named(nodes)
     else:
-        who = nodes[0] if len(nodes) == 1 else hit.sources[0]
+        who = hit.sources[0]
         return who if len(hit.sources) == 1 else f"{who} and {len(hit.sources) - 1} more"
     if not nodes:
         return who
     if len(nodes) > 1 and hit.kind >= Kind.CASCADE:
         return f"{who} on {len(nodes)} nodes"
+    return f"{who} on {_named(nodes)}"
+
+
+def _named(nodes: Sequence[str]) -> str:
     beyond = len(nodes) - _MAX_NODES
     named = ", ".join(nodes if beyond <= 1 else nodes[:_MAX_NODES])
-    return f"{who} on {named}" + (f" and {beyond} more" if beyond > 1 else "")
+    return named + (f" and {beyond} more" if beyond > 1 else "")
 
 
 def location(match: Match) -> str:

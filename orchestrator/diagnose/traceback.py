@@ -6,14 +6,19 @@ import json
 import re
 from dataclasses import dataclass, replace
 
+from orchestrator.diagnose.boxed import TITLE as TITLE
+from orchestrator.diagnose.boxed import Unboxed
 from orchestrator.diagnose.label import MAX_TEXT
 from orchestrator.diagnose.model import Place, PythonError
 from orchestrator.diagnose.values import encodable, valid_time
 
-HEADER = "Traceback (most recent call last):"
+HEADER = f"{TITLE}:"
 """The first line of a traceback; in some logs it is in the middle of a line."""
 
 _OF_RANK = re.compile(re.escape(HEADER) + r" \(RANK \d{1,7}\)")  # torch.distributed.checkpoint
+
+FRAME = '  File "'
+"""The start of the frames of a traceback, also of one without a header."""
 
 HARMLESS = ("Exception ignored ", "--- Logging error ---")
 """Start of the line before the traceback of an exception that ended nothing."""
@@ -45,6 +50,12 @@ _CHAIN = re.compile(
 )
 # The exception follows again as it was first raised, in another process.
 _ORIGIN = re.compile(r"Original Traceback \(|-- Process \d+ terminated with the following error:$")
+# Of a traceback whose header is missing, as in a log that was cut.
+_SURELY = re.compile(
+    r"(?:[\w.]{0,200}\.)?\w{0,80}(?:Error|Exception|Interrupt|Exit|Failure|Timeout|Closed)(?::|$)"
+)
+_MORE = re.compile(r"nccl[A-Z]\w{1,40}: |Last error:$")
+_PACKAGE = re.compile(r"/(?:site|dist)-packages/(?P<file>.{1,400})$")
 _LIBRARY = re.compile(
     r"^<frozen |/(?:site|dist)-packages/|/lib(?:64)?/python\d[\d.]*/|^/opt/conda/lib/"
     r"|/bin/(?:torchrun|fabric|lightning|accelerate|deepspeed)$"
@@ -60,6 +71,12 @@ class Raised:
     is_logged: bool = False
 
 
+def opens_traceback(text: str) -> bool:
+    """Tell whether a traceback starts with this line: with a header, a box, or a frame if the log was "
+    "cut."""
+    return text.endswith(HEADER) or Unboxed().line(text) != text or _FRAME.match(text) is not None
+
+
 class Traceback:
     """Reads the tracebacks of one program from its lines, and returns each exception once it is complete.
 
@@ -69,6 +86,9 @@ class Traceback:
 
     def __init__(self, *, harmless: bool = False) -> None:
         self.in_frames = False
+        self._box = Unboxed()
+        self._is_headless = False
+        self._library: str | None = None
         self._is_logged = False
         self._is_harmless = self._is_awaited = harmless
         # What precedes the header precedes all lines of a traceback if it precedes the next one.
@@ -92,6 +112,10 @@ class Traceback:
         """Return the exception that this line completes; `before` is the line before it."""
         self._lines += 1
         self._is_awaited = False
+        text = self._box.line(text)
+        if not self.reading and not text.endswith(HEADER) and _FRAME.match(text):
+            self._start()
+            self._is_headless = True
         if self._prefix and text.startswith(self._prefix):
             text, self._is_prefixed = text[len(self._prefix) :], True
         elif self._is_prefixed and text == self._prefix.rstrip():
@@ -130,19 +154,27 @@ class Traceback:
 
     def _start(self) -> None:
         self._frame, self.in_frames, self._lines = None, True, 0
+        self._is_headless, self._library = False, None
 
     def _read_frame(self, text: str, place: Place) -> None:
         if self._lines > MAX_LINES:
             self.in_frames = False
         elif not text or text[0] in " \t":
             found = _FRAME.match(text)
+            if found:
+                package = _PACKAGE.search(found["file"])
+                self._library = package["file"] if package else None
             if found and not _LIBRARY.search(found["file"]):
                 self._frame = (found["file"], int(found["line"]), found["function"])
+        elif self._is_headless and not _SURELY.match(text):
+            self.in_frames = self._is_headless = False
         elif found := _EXCEPTION.match(text):
             self.in_frames, self._lines = False, 0
             message = (found["message"] or "")[:MAX_MESSAGE]
             file, line, function = self._frame or (None, None, None)
-            error = PythonError(found["type"], message, file, line, function, self._because)
+            error = PythonError(
+                found["type"], message, file, line, function, self._because, self._library
+            )
             self._raised = Raised(error, place, self._is_logged)
 
     def _read_after(self, text: str) -> Raised | None:
@@ -163,9 +195,20 @@ class Traceback:
             message = f"{error.message}\n{stripped}".strip()
             if len(message) <= MAX_MESSAGE:
                 self._raised = replace(self._raised, error=replace(error, message=message))
+        elif stripped and _continues(self._raised.error.message, stripped):
+            error = self._raised.error
+            message = f"{error.message}\n{stripped}".strip()[:MAX_MESSAGE]
+            self._raised = replace(self._raised, error=replace(error, message=message))
         elif stripped or self._lines > MAX_BLANK:
             return self.close()
         return None
+
+
+def _continues(message: str, line: str) -> bool:
+    """Tell whether a line that is not indented belongs to the message before it: of torch, about NCCL "
+    "and CUDA."""
+    is_first = not message and any(char.isalnum() for char in line[:8])  # no rule of `=` or `-`
+    return is_first or message.endswith("\nLast error:") or _MORE.match(line) is not None
 
 
 def read_error_file(data: bytes) -> tuple[PythonError, float | None] | None:

@@ -6,13 +6,13 @@ import sys
 import textwrap
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from orchestrator.api.diagnose import DiagnosedRun, Examination, ReadProgress
-from orchestrator.diagnose import Hit, Kind, Match
+from orchestrator.diagnose import Certainty, Hit, Kind, Match, Signature
 from orchestrator.diagnose.record import as_json
 from orchestrator.diagnose.text import affected, location, raised_at
 from orchestrator.ui import messages
@@ -99,6 +99,13 @@ def rows(view: DiagnosisView, width: int, *, everything: bool = False) -> Iterat
         yield from labelled(_FOLDED[hit.kind], _in_short(hit, view), width)
     if short:
         yield ()
+    leads = () if everything or full else view.examined.diagnosis.leads
+    if not full and (short or leads):
+        yield from _wrapped(_next_step(view, bool(short)), width, _BOLD)
+        for lead in leads:
+            yield from item("seen", lead.text)
+            yield from item("in", _at(lead, view), style=_DIM)
+        yield ()
     yield from _wrapped(_files_read(view, bool(full or short), hidden), width, _DIM)
     if not full and (command := _last_lines(view)):
         yield from _wrapped(f"last lines: {command}", width, _DIM)
@@ -111,17 +118,19 @@ def _divide(
     hits = view.examined.diagnosis.hits
     if everything:
         return hits, (), ()
-    found = [hit for hit in hits if hit.kind is not Kind.NOISE]
+    found = [hit for hit in hits if hit.kind is not Kind.NOISE and not hit.recovered]
+    recovered = [hit for hit in hits if hit.recovered]
     full = [
         hit
         for hit in found
-        if hit.kind is Kind.ROOT or (hit is found[0] and view.has_first_failure)
+        if hit.kind is Kind.ROOT
+        or (hit is found[0] and view.has_first_failure and hit.kind is not Kind.CASCADE)
     ][:MAX_CAUSES]
     if view.run is not None and view.run.succeeded:
         full = []
     rest = [hit for hit in found if hit not in full]
     hints = [hit for hit in rest if hit.kind is Kind.HINT]
-    return full, [hit for hit in rest if hit.kind is not Kind.HINT], hints
+    return full, [hit for hit in rest if hit.kind is not Kind.HINT], [*hints, *recovered]
 
 
 def _in_short(hit: Hit, view: DiagnosisView) -> str:
@@ -136,7 +145,8 @@ def _in_short(hit: Hit, view: DiagnosisView) -> str:
 def _in_full(hit: Hit, view: DiagnosisView, width: int, everything: bool) -> Iterator[Row]:
     first = hit.first
     item = partial(labelled, width=width, indent=_INDENT)
-    yield from _wrapped(_in_short(hit, view), width, _STYLES.get(hit.kind, _BOLD))
+    sure = "" if hit.kind is not Kind.ROOT or hit.certainty is Certainty.CERTAIN else " (likely)"
+    yield from _wrapped(f"{_in_short(hit, view)}{sure}", width, _STYLES.get(hit.kind, _BOLD))
     yield from item("seen", first.text)
     raised = _raised_at(hit, view)
     if first.place.line or raised:
@@ -149,8 +159,23 @@ def _in_full(hit: Hit, view: DiagnosisView, width: int, everything: bool) -> Ite
             yield from item("", f"and {len(others) - _MAX_LOCATIONS} more")
     yield from item("cause", hit.cause)
     yield from item("fix", hit.fix, style=_GREEN)
+    if hit.orch_fix is not None:
+        yield from item("orch", hit.orch_fix, style=_GREEN)
     if hit.signature.check is not None:
         yield from item("check", f"orch preflight --only {hit.signature.check}", style=_DIM)
+
+
+def _next_step(view: DiagnosisView, has_consequences: bool) -> str:
+    """Return what to collect if the logs do not show a cause."""
+    if not has_consequences:
+        return "no known failure; the last lines that look like errors:"
+    if view.run is not None:
+        return "these only followed from something that the logs do not show: see what failed first"
+    return (
+        "these only followed from something that is not in these logs: read the output of the other ranks "
+        "and "
+        "nodes too, and run again with NCCL_DEBUG=INFO, TORCH_DISTRIBUTED_DEBUG=DETAIL if they show nothing"
+    )
 
 
 def _at(match: Match, view: DiagnosisView) -> str:
@@ -197,6 +222,27 @@ def _wrapped(text: str, width: int, style: str) -> Iterator[Row]:
     lines = textwrap.wrap(text, max(_MIN_WIDTH, width - len(_INDENT)), break_on_hyphens=False)
     for number, line in enumerate(lines):
         yield ((_INDENT if number else "", ""), (line, style))
+
+
+def explain_signature(signature: Signature, output: str) -> None:
+    """Write what a signature looks for, and what it means, to stdout."""
+    if output == "json":
+        write_json({**asdict(signature), "kind": signature.kind.name.lower()})
+        return
+    width = stdout_size()[0] or sys.maxsize
+    item = partial(labelled, width=width, indent=_INDENT)
+    rows: list[Row] = [*_wrapped(f"{signature.id}: {signature.meaning}", width, _BOLD)]
+    rows += item("kind", signature.kind.name.lower())
+    rows += item("cause", signature.cause)
+    rows += item("fix", signature.fix, style=_GREEN)
+    if signature.orch_fix is not None:
+        rows += item("orch", signature.orch_fix, style=_GREEN)
+    if signature.check is not None:
+        rows += item("check", f"orch preflight --only {signature.check}", style=_DIM)
+    for number, pattern in enumerate(signature.patterns):
+        rows += item("" if number else "looks", pattern, style=_DIM)
+    colour = wants_colour(1)
+    write([paint(row, width, colour=colour).decode().rstrip() for row in rows])
 
 
 class Progress:

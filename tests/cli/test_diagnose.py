@@ -195,7 +195,9 @@ def test_standard_input_is_read(orch: Orch, tmp_path: Path) -> None:
     (tmp_path / "input").write_text(f"3: {VICTIM}1: ok\n")
     with (tmp_path / "input").open() as file:
         done = orch("diagnose", "-", streams={0: file.fileno()})
-    assert done.stdout.splitlines()[0] == "gloo lost a peer · rank 3, after a rank that died"
+    assert (
+        done.stdout.splitlines()[0] == "then:   gloo lost a peer · rank 3, after a rank that died"
+    )
     assert "  in:     (standard input):1\n" in done.stdout
 
 
@@ -289,7 +291,7 @@ def test_site_signature_is_found_and_an_invalid_one_reported(orch: Orch, tmp_pat
     (tmp_path / "job.log").write_text("3: fabricd: lost uplink of r17\n")
     done = orch("diagnose", "job.log", ORCH_SIGNATURES="site.toml")
     assert done.stdout.splitlines() == [
-        "the switch of r17 is down · rank 3",
+        "the switch of r17 is down · rank 3 (likely)",
         "  seen:   fabricd: lost uplink of r17",
         "  in:     job.log:1",
         "  cause:  its firmware restarted",

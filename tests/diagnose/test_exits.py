@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from orchestrator.diagnose import Evidence, Exit, Hit, Kind, Source, diagnose
-from orchestrator.diagnose.exits import signal_of
+from orchestrator.diagnose.launcher_exits import signal_of
 
 KILLED = b"Memory cgroup out of memory: Killed process 4711 (python) total-vm:2623712kB\n"
 

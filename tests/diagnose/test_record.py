@@ -22,10 +22,11 @@ def test_as_json_has_hits_and_exits() -> None:
         "line": 8,
         "function": "f",
         "because": None,
+        "library": None,
     }
     assert described["hits"][0]["first"]["line"] == 3
     assert described["exits"] == [{"rank": 0, "code": -15, "node": None, "pid": None, "time": None}]
 
 
 def test_as_json_of_nothing_has_a_null_verdict() -> None:
-    assert as_json(diagnose([])) == {"verdict": None, "hits": [], "exits": []}
+    assert as_json(diagnose([])) == {"verdict": None, "hits": [], "exits": [], "leads": []}

@@ -9,8 +9,8 @@ SIGNATURES = (
         id="cuda.memory",
         meaning="out of GPU memory",
         patterns=(
-            r"\bOutOfMemoryError: ",
-            r"CUDA out of memory",
+            r"\btorch\.(?:cuda\.)?OutOfMemoryError\b",
+            r"\b(?:CUDA|HIP|XPU|NPU|MPS backend) out of memory",
             r"CUDA error: out of memory",
             r"\bCUBLAS_STATUS_ALLOC_FAILED\b",
             r"Cuda failure (?:\d+ )?'out of memory'",
@@ -19,6 +19,19 @@ SIGNATURES = (
         fix="use a smaller batch, or gradient accumulation; see `nvidia-smi` for other processes",
         check="gpu.busy",
         is_survivable=True,
+    ),
+    Signature(
+        id="cuda.memory-reserved",
+        meaning="the GPU has less free memory than the server wants to reserve",
+        patterns=(
+            r"\bFree memory on device .*is less than desired GPU memory utilization",
+            r"No available memory for the cache blocks",
+            r"KV cache is needed, which is larger than the available KV cache memory",
+        ),
+        cause="another process holds memory on the GPU, or gpu_memory_utilization is too high or too low "
+        "for this model",
+        fix="end what `nvidia-smi` shows on it; or lower --gpu-memory-utilization, or --max-model-len",
+        check="gpu.busy",
     ),
     Signature(
         id="cuda.fabric-manager",
@@ -63,6 +76,7 @@ SIGNATURES = (
             r"GPU has fallen off the bus",
             r"Unable to determine the device handle for GPU",
             r"GPU is lost",
+            r"NVRM: GPU .*GPU has been removed",
         ),
         cause="the GPU no longer answers on the PCI bus",
         fix="exclude the node and reboot it; if it happens again, check the GPU's power and seating",
@@ -131,6 +145,9 @@ SIGNATURES = (
             r"NVIDIA driver on your system is too old",
             r"CUDA driver version is insufficient for CUDA runtime version",
             r"PTX was compiled with an unsupported toolchain",
+            r"API call is not supported in the installed CUDA driver",
+            r"the provided PTX was compiled with an unsupported toolchain",
+            r"nvidia-container-cli: requirement error: unsatisfied condition: cuda",
         ),
         cause="this build of torch needs a newer driver",
         fix="update the driver on this node, or install a torch build for an older CUDA",

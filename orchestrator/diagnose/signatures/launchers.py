@@ -21,6 +21,20 @@ SIGNATURES = (
         after="a rank that failed",
     ),
     Signature(
+        id="torchrun.hangup",
+        meaning="torchrun got SIGHUP: its terminal or login session was closed",
+        patterns=(
+            r"SignalException: Process \d+ got signal: 1$",
+            r"Received (?:1|(?:Signals\.)?SIGHUP) death signal",
+            r"Sending process \d+ closing signal (?:Signals\.)?SIGHUP",
+        ),
+        cause="the terminal or SSH session in which it was started has ended; nohup does not help, as "
+        "torchrun "
+        "handles SIGHUP itself",
+        fix="start it in tmux or screen, or with setsid",
+        orch_fix="orch launch --detach: the run does not depend on a terminal",
+    ),
+    Signature(
         id="torchrun.signalled",
         meaning="torchrun was stopped by a signal",
         patterns=(
@@ -39,6 +53,20 @@ SIGNATURES = (
         cause="{path} does not exist here: its folder was not copied, or the working folder differs",
         fix="copy it to all nodes (orch: launch without --no-sync), or give the path that it has there",
         check="sw.code",
+    ),
+    Signature(
+        id="launcher.no-folder",
+        meaning="the working folder is not on this node",
+        patterns=(
+            r"sh: (?:line \d+: )?cd: (?P<path>[^:\n]{1,400}): No such file or directory",
+            r"chdir\((?P<path>[^()\n]{1,400})\): No such file or directory",
+            r"couldn't chdir to `(?P<path>[^'\n]{1,400})'",
+        ),
+        cause="{path} exists where the launcher was started, but not here: the code was not copied",
+        fix="copy the code to the same path on all nodes, or use shared storage",
+        orch_fix="orch launch copies the folder of the script to each node",
+        check="sw.code",
+        is_survivable=True,
     ),
     Signature(
         id="launcher.local-rank-option",
@@ -73,7 +101,7 @@ SIGNATURES = (
         patterns=(
             r"sh: (?:line )?\d+: (?P<path>[^:\n]{1,400}): not found",
             r"sh: (?:line \d+: )?(?P<path>[^:\n]{1,400}): command not found",
-            r"sh: (?:line \d+: )?(?P<path>[^:\n]{1,400}): No such file or directory",
+            r"sh: (?:line \d+: )?(?!.*\bcd: )(?P<path>[^:\n]{1,400}): No such file or directory",
             r"failed to run command ['\u2018](?P<path>[^'\u2019\n]{1,400})['\u2019]",
             r"\bexecve\(\): (?P<path>[^:\n]{1,400}): No such file or directory",  # srun
         ),
@@ -128,6 +156,70 @@ SIGNATURES = (
         cause="click is missing on this node; `pip install lightning` does not install it",
         fix="install click for the Python of the job: python -m pip install click",
         check="sw.launcher",
+    ),
+    Signature(
+        id="deepspeed.world-one",
+        meaning="DeepSpeed's configuration was made for one rank",
+        patterns=(
+            (
+                r"train_batch_size is not equal to micro_batch_per_gpu \* gradient_acc_step \* "
+                r"world_size \d+ != \d+ \* \d+ \* 1$"
+            ),
+        ),
+        cause="the world size was still 1 when the configuration was read: the process group did not "
+        "exist yet, or "
+        "the script was not started by a launcher",
+        fix="call deepspeed.init_distributed() (or torch.distributed.init_process_group) before the "
+        "configuration is made, and start the script with a launcher",
+    ),
+    Signature(
+        id="deepspeed.batch",
+        meaning="the batch sizes of DeepSpeed's configuration do not agree",
+        patterns=(
+            (
+                r"train_batch_size is not equal to micro_batch_per_gpu \* gradient_acc_step \* "
+                r"world_size (?P<sizes>\d+ != [\d *]+\d)"
+            ),
+            r"train_batch_size (?P<sizes>\d+) .{0,40}not divisible by",
+        ),
+        cause="{sizes}: the number of ranks is not the one that the configuration was written for",
+        fix='use "auto" for two of the three sizes, or the number of ranks that the configuration expects',
+    ),
+    Signature(
+        id="wrapper.see-cause",
+        meaning="a process of the program failed",
+        patterns=(
+            (
+                r"[Ss]ee (?:the )?(?:stack trace|traceback|root cause|error|exception|logs?) (?:above "
+                r")?for (?:the )?root cause"
+            ),
+            r"[Ss]ee root cause above",
+            r"failed due to an exception in a background process",
+            r"\bEngineDeadError\b",
+            r"\bRayTaskError\b",
+            r"\bActorDiedError\b",
+            r"The actor (?:is dead|died) (?:because|unexpectedly)",
+            r"\bBrokenProcessPool\b",
+        ),
+        cause="another process of it raised an error; its own traceback says why",
+        fix="look at the error of that process: it is above, or in the log of its node",
+        kind=Kind.CASCADE,
+        after="an error in another process",
+    ),
+    Signature(
+        id="job.half-missing",
+        meaning="ranks are missing: {joined} of {expected} joined",
+        patterns=(
+            (
+                r"Waiting in store based barrier.*\(world_size=(?P<expected>\d{1,9}), "
+                r"(?:worker_count|num_workers_joined)=(?P<joined>\d{1,9}), timeout"
+            ),
+        ),
+        cause="the others were not started, do not reach the main node, or have the same rank numbers "
+        "twice",
+        fix="start the same number of ranks on all nodes, each node with its own --node-rank",
+        kind=Kind.SYMPTOM,
+        check="net.tcp",
     ),
     Signature(
         id="lightning.world-size",

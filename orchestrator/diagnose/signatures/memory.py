@@ -17,6 +17,38 @@ SIGNATURES = (
         check="memory",
     ),
     Signature(
+        id="memory.ray",
+        meaning="out of host memory: Ray killed a worker",
+        patterns=(
+            r"\bWorkers \(tasks / actors\) killed due to memory pressure",
+            r"\bray\.exceptions\.OutOfMemoryError\b",
+            r"due to the node running low on memory",
+        ),
+        cause="the memory of the host, not of the GPU, was above Ray's threshold "
+        "(RAY_memory_usage_threshold)",
+        fix="use fewer workers or actors on a node, smaller batches or caches, or more memory; the "
+        "message lists "
+        "the processes that use most",
+        check="memory",
+    ),
+    Signature(
+        id="memory.cgroup",
+        meaning="out of host memory: the limit of the container or session was reached",
+        patterns=(
+            r"\bMemory cgroup out of memory: Kill",
+            r"\b(?:State|status|reason|Reason)\W{1,8}OOMKilled\b",
+            r"\bOOMKilled\b",
+            r"\bA process of this unit has been killed by the OOM killer",
+            r"\bcontainer .{0,80}exceeded (?:its )?memory limit",
+        ),
+        cause="the cgroup of the container, pod or session had no memory left, and the kernel killed a "
+        "process in it",
+        fix="raise its limit (docker run --memory, resources.limits.memory, MemoryMax), or use fewer data "
+        "loader "
+        "workers and smaller caches",
+        check="memory",
+    ),
+    Signature(
         id="memory.slurm",
         meaning="out of memory: the job reached Slurm's memory limit",
         patterns=(
@@ -49,6 +81,11 @@ SIGNATURES = (
             r"insufficient shared memory \(shm\)",
             r"unable to (?:write to|open|resize) (?:shared memory )?file </torch_",
             r"unable to allocate shared memory\(shm\)",
+            r"unable to mmap \d+ bytes from file </torch_",
+            (
+                r"It is possible that (?:dataloader's workers are out of shared memory|your system has "
+                r"run out of shared)"
+            ),
         ),
         cause="workers pass batches in shared memory, of which a container has 64 MiB by default",
         fix="containers: --shm-size=16g or --ipc=host; hosts: mount -o remount,size=16g /dev/shm",

@@ -26,19 +26,23 @@ SIGNATURES = (
         meaning="NCCL uses a virtual interface",
         patterns=(
             (
-                r"(?:Bootstrap|NET/\w{1,16}) ?: Using (?:\[\d+\])?"
-                r"(?P<interface>(?:docker|br-|veth|virbr|cni|flannel|cali)[\w.-]{0,15}|lo):"
+                r"(?:Bootstrap|NET(?:/\w{1,16})?) ?: Using (?:interface )?(?:\[\d+\])?"
+                r"(?P<interface>(?:docker|br-|veth|virbr|cni|flannel|cali|tailscale|zt)[\w.-]{0,15}|lo):"
             ),
         ),
         cause="NCCL chose {interface}, which other nodes cannot reach",
-        fix="set NCCL_SOCKET_IFNAME to the interface of the training network",
+        fix="set NCCL_SOCKET_IFNAME to the interface of the training network, such as eth0, or to "
+        "^lo,docker",
         kind=Kind.SYMPTOM,
         check="nic.pick",
     ),
     Signature(
         id="nccl.versions",
         meaning="nodes have different versions of NCCL",
-        patterns=(r"Mismatched NCCL version detected",),
+        patterns=(
+            r"Mismatched NCCL version detected",
+            r"NCCL WARN .*[Mm]essage truncated ?: (?:received|expected) ",
+        ),
         cause="torch, or the NCCL that it loads, is not the same on all nodes",
         fix="install the same torch on all nodes",
         check="sw.versions",
@@ -67,6 +71,76 @@ SIGNATURES = (
         check="ib.memlock",
     ),
     Signature(
+        id="nccl.efa",
+        meaning="the libfabric plugin of NCCL finds no adapter of AWS (EFA)",
+        patterns=(
+            r"NET/OFI Could not find any optimal provider",
+            (
+                r"NET/OFI (?>.{0,200}?(?:[Nn]o (?:suitable )?provider|Failed to initialize (?:any|"
+                r"sendrecv|rdma)))"
+            ),
+            (
+                r"NET/OFI (?>.{0,200}?(?:Unable|[Ff]ailed) to (?:find|open|access)).{0,60}(?:provider|"
+                r"domain|fabric|EFA)"
+            ),
+            r"\bfi_getinfo: .*No data available",
+        ),
+        cause="the instance has no EFA, its driver is missing, or the container does not have "
+        "/dev/infiniband; NCCL falls back to slow sockets",
+        fix="`fi_info -p efa` must list a provider on the node and in the container; install the EFA "
+        "driver, or "
+        "start the container with --device /dev/infiniband; without EFA, remove the plugin "
+        "(NCCL_NET=Socket)",
+        kind=Kind.SYMPTOM,
+        check="ib.port",
+    ),
+    Signature(
+        id="nccl.efa-group",
+        meaning="EFA packets do not arrive",
+        patterns=(
+            r"NET/OFI .{0,400}(?:Unresponsive receiver|unreachable|Unreachable remote)",
+            r"NET/OFI (?>.{0,200}?Request) .{0,400}completed with error",
+        ),
+        cause="the security group does not allow all traffic of the group to itself, in and out, or the "
+        "peer died",
+        fix="allow all traffic from the security group to itself, inbound and outbound; then look at the "
+        "rank "
+        "that failed first",
+        kind=Kind.SYMPTOM,
+        check="net.tcp",
+    ),
+    Signature(
+        id="nccl.ib-no-verbs",
+        meaning="NCCL has no InfiniBand here",
+        patterns=(
+            r"NCCL (?:WARN|INFO) Failed to open libibverbs\.so",
+            r"NET/IB ?: No device found",
+        ),
+        cause="there is no adapter, or libibverbs or /dev/infiniband is missing in the container: NCCL "
+        "uses sockets",
+        fix="if the node has adapters: install rdma-core (libibverbs1, ibverbs-providers), and start the "
+        "container "
+        "with --device /dev/infiniband",
+        kind=Kind.NOISE,
+        check="ib.port",
+    ),
+    Signature(
+        id="nccl.ib-dead-port",
+        meaning="an InfiniBand connection cannot reach its peer",
+        patterns=(
+            (
+                r"ibv_modify_qp failed with (?:error|\d+) (?:Connection timed out|No route to "
+                r"host)(?!.*\bretrying\b)"
+            ),
+            r"NET/IB ?: .{0,200}[Pp]ort \d+ (?:is )?not active",
+        ),
+        cause="the peer's adapter or its network is not connected to this one: another rail, VLAN or "
+        "subnet manager",
+        fix="name adapters that reach each other in NCCL_IB_HCA; NCCL_IB_DISABLE=1 shows whether it is "
+        "InfiniBand",
+        check="ib.port",
+    ),
+    Signature(
         id="nccl.gid",
         meaning="an InfiniBand connection cannot be set up",
         patterns=(r"ibv_modify_qp failed with (?:error|\d+) (?!.*\bretrying\b)",),
@@ -79,6 +153,7 @@ SIGNATURES = (
         meaning="InfiniBand packets are lost",
         patterns=(
             r"Got completion .*(?:with error|status=)\s*12\b",
+            r"Got completion .*(?:with error|status=)\s*(?:9|13)\b",  # access, receiver not ready
             r"Got completion .*IBV_WC_RETRY_EXC",
             r"\bRETRY_EXC(?:_ERR)?\b",
         ),
@@ -102,6 +177,35 @@ SIGNATURES = (
         fix="check the port (`ibstat`, `ibdiagnet`) and `dmesg` on this node",
         kind=Kind.SYMPTOM,
         check="ib.port",
+    ),
+    Signature(
+        id="nccl.peer-access",
+        meaning="two GPUs cannot access each other's memory",
+        patterns=(
+            r"peer access is not supported between these two devices",
+            (
+                r"Cuda failure (?:\d+ )?'(?:peer access|mapping of buffer object failed|invalid device "
+                r"context)"
+            ),
+        ),
+        cause="PCI access control (ACS), an IOMMU or the virtual machine separates them, or a driver bug",
+        fix="set NCCL_P2P_DISABLE=1; to keep it fast, turn ACS off on the PCI bridges and boot with "
+        "iommu=pt",
+        check="gpu",
+    ),
+    Signature(
+        id="nccl.library",
+        meaning="NCCL was built for another CUDA",
+        patterns=(
+            (
+                r"Cuda failure (?:\d+ )?'(?:named symbol not found|device kernel image is invalid|"
+                r"invalid device function)'"
+            ),
+            r"NCCL WARN Cuda failure .*no kernel image is available",
+        ),
+        cause="the NCCL that is loaded has no code for this GPU or this driver",
+        fix="unset LD_LIBRARY_PATH and LD_PRELOAD, reinstall torch with its own nvidia-nccl package",
+        check="sw.versions",
     ),
     Signature(
         id="nccl.nvls",
@@ -197,7 +301,72 @@ SIGNATURES = (
         after="a collective that failed",
     ),
     Signature(
+        id="nccl.cuda-failure",
+        meaning="a CUDA call of NCCL failed: {reason}",
+        patterns=(r"Cuda failure (?:\d+ )?'(?P<reason>[^'\n]{1,200})'",),
+        cause="the GPU or its driver reports: {reason}",
+        fix="run nvidia-smi and `dmesg | grep -i xid` on that node; if it is one node only, exclude it",
+        kind=Kind.SYMPTOM,
+        check="coll.nccl",
+    ),
+    Signature(
+        id="nccl.call-failed",
+        is_general=True,
+        meaning="a system call of NCCL failed: {call}",
+        patterns=(
+            (
+                r"NCCL WARN Call to (?P<call>(?!connect\b)\w{1,40}) failed ?: "
+                r"(?!Success)(?P<reason>[^\n]{1,200})"
+            ),
+            r"NCCL WARN Error: (?P<call>\w{1,40}) failed(?P<reason>[^\n]{0,200})",
+        ),
+        cause="the kernel reports: {reason}",
+        fix="compare this node with one that works: limits (`ulimit -a`), /dev/shm, devices of the "
+        "container",
+        kind=Kind.SYMPTOM,
+    ),
+    Signature(
+        id="nccl.bootstrap",
+        meaning="ranks of one communicator do not find each other",
+        patterns=(
+            r"NCCL WARN .*[Tt]imeout waiting for (?:a )?connection",
+            r"NCCL WARN .*(?:bootstrap|Bootstrap).{0,80}(?:timeout|timed out|failed)",
+            r"Accepting a connection from .* (?:wrong|bad) magic",
+            r"invalid magic",
+        ),
+        cause="a rank is missing, a process of an earlier run answers, or a firewall closes ephemeral "
+        "ports",
+        fix="end processes of earlier runs on all nodes; open all TCP ports between them",
+        kind=Kind.SYMPTOM,
+        check="net.tcp",
+    ),
+    Signature(
+        id="nccl.invalid-usage",
+        meaning="NCCL was called in an invalid way",
+        patterns=(r"\bncclInvalidUsage\b", r"\bncclInvalidArgument\b"),
+        cause="usually two ranks on one GPU, or tensors that are not on the GPU of the rank",
+        fix="call torch.cuda.set_device(LOCAL_RANK) before the first collective; look for `NCCL WARN` "
+        "above",
+        kind=Kind.SYMPTOM,
+        check="host.unique",
+    ),
+    Signature(
+        id="nccl.warns",
+        is_general=True,
+        meaning="NCCL warns: {warning}",
+        patterns=(
+            (
+                r"NCCL WARN (?P<warning>(?!NET/OFI|Failed to open libibverbs|NCCL_\w+ set by|"
+                r".*(?:[Rr]etrying|NET/Plugin|unsupported|not supported, (?:using|falling)))[^\n]{1,200})"
+            ),
+        ),
+        cause="its own words: {warning}",
+        fix="look at the lines of this rank around it; NCCL_DEBUG=INFO shows what it tried before",
+        kind=Kind.SYMPTOM,
+    ),
+    Signature(
         id="nccl.system-error",
+        is_general=True,
         meaning="a system call of NCCL failed",
         patterns=(r"ncclSystemError", r"unhandled system error"),
         cause="usually a peer or an interface that cannot be reached; NCCL's own warning says which",
@@ -207,6 +376,7 @@ SIGNATURES = (
     ),
     Signature(
         id="nccl.cuda-error",
+        is_general=True,
         meaning="a CUDA call of NCCL failed",
         patterns=(r"ncclUnhandledCudaError", r"unhandled cuda error"),
         cause="the GPU, its driver or its memory; NCCL's own warning says which",
@@ -216,6 +386,7 @@ SIGNATURES = (
     ),
     Signature(
         id="nccl.error",
+        is_general=True,
         meaning="NCCL failed",
         patterns=(r"\bNCCL error in: (?!.*remote process exited)", r"\bNCCL Error \d+: "),
         cause="its `Last error:` or its own warning says why",

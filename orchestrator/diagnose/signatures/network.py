@@ -87,8 +87,10 @@ SIGNATURES = (
             rf"^{_NO_RETRY}Temporary failure in name resolution",
         ),
         cause="this node cannot resolve the name of the main node, a peer, or a download server",
-        fix="use an IP address as the main address, or add the name to /etc/hosts on all nodes; copy data "
-        "to nodes without internet first",
+        fix="use an IP address, or add the name to /etc/hosts on all nodes; Kubernetes: a pod's name is "
+        "known once "
+        "it is ready: wait, or set publishNotReadyAddresses on its service; copy data ahead for nodes "
+        "offline",
         check="net.dns",
     ),
     Signature(

@@ -87,37 +87,4 @@ SIGNATURES = (
         kind=Kind.SYMPTOM,
         after="a stop of the run",
     ),
-    Signature(
-        id="state.mismatch",
-        meaning="the checkpoint does not match the model",
-        patterns=(r"Error\(s\) in loading state_dict for",),
-        cause="it was saved from a model with other layers or sizes, or wrapped in DDP (`module.`)",
-        fix="load it into the same model; strip or add `module.` if only that differs",
-    ),
-    Signature(
-        id="state.torn",
-        meaning="the checkpoint is damaged",
-        patterns=(
-            r"PytorchStreamReader failed",
-            r"unexpected EOF, expected \d+ more bytes",
-            r"Ran out of input$",
-            r"_pickle\.UnpicklingError: (?:pickle data was truncated|invalid load key)",
-        ),
-        cause="writing it was interrupted, or it is read while rank 0 still writes it",
-        fix="write to a temporary name and rename it when done; let the other ranks wait at a barrier",
-    ),
-    Signature(
-        id="state.weights-only",
-        meaning="the checkpoint contains more than tensors",
-        patterns=(r"Weights only load failed",),
-        cause="since torch 2.6, torch.load accepts only tensors by default",
-        fix="torch.load(path, weights_only=False), if you trust the file",
-    ),
-    Signature(
-        id="state.device",
-        meaning="the checkpoint is from a GPU that this rank does not have",
-        patterns=(r"Attempting to deserialize object on (?:a )?CUDA device",),
-        cause="it was saved from CUDA tensors, and this rank has no such GPU",
-        fix="torch.load(path, map_location='cpu'), then move it to the device of the rank",
-    ),
 )

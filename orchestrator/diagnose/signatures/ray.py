@@ -27,7 +27,7 @@ SIGNATURES = (
         id="ray.node-died",
         meaning="Ray lost a node",
         patterns=(
-            r"\(raylet\)\S* Raylet is terminated\. Termination is unexpected\.",
+            r"\bRaylet is terminated\. Termination is unexpected\.",
             r"has been marked dead because the detector has missed too many heartbeats",
             r"The actor(?:'s| died because its) node (?:has|was) (?:died|terminated)",
         ),

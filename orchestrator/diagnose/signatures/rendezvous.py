@@ -23,7 +23,7 @@ SIGNATURES = (
         meaning="{joined} of {expected} ranks reached the first barrier",
         patterns=(
             (
-                r"(?<!Waiting in )store.based.barrier.*\(world_size=(?P<expected>\d{1,9}), "
+                r"(?<!Waiting in )(?<!key: )store.based.barrier.*\(world_size=(?P<expected>\d{1,9}), "
                 r"(?:worker_count|num_workers_joined)=(?P<joined>\d{1,9}), timeout"
             ),
             (
@@ -84,8 +84,10 @@ SIGNATURES = (
         ),
         cause="at the start: a wrong address, a closed port, or a node that is not up; later: the node "
         "that serves it has ended",
-        fix="look at the node that failed first; at the start check --rdzv-endpoint, and set --rdzv-conf "
-        "is_host=1 on the node that serves it",
+        fix="look at the node that failed first; at the start check --rdzv-endpoint, set --rdzv-conf "
+        "is_host=1 on "
+        "the node that serves it, and use IP addresses, or add the nodes' names to /etc/hosts on all of "
+        "them",
         kind=Kind.SYMPTOM,
         after="the end of the node that serves it",
         check="net.tcp",

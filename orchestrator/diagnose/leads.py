@@ -1,0 +1,40 @@
+"""The last lines that look like errors, for when no signature matches."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+MAX_LEADS = 5
+"""How many are kept for each source."""
+
+_WORD = re.compile(
+    rb"(?i:\b(?:error|fatal|failed|failure|failing|exception|abort(?:ed|ing)?|cannot|refused|denied|unable|"
+    rb"panic|killed)\b)"
+)
+_TAIL = 32 * 1024  # bytes at the end of a block in which they are looked for
+# Counts of errors, and the names of metrics and options.
+_NO_LEAD = re.compile(
+    rb"(?i:\b(?:0|no) (?:errors?|failures?|failed)\b|\bignor(?:e|ed|ing)\b|on[_-](?:error|failure)|"
+    rb"\berrors?[\"']?\s?[:=]\s?(?:none|null|false|[\d.]+)|"
+    rb"\b(?:mean|squared|absolute|relative|reconstruction|validation|test|train)\w* error\b)"
+)
+
+
+def leads(lines: bytes, shapes: bytes) -> Iterator[int]:
+    """Yield where lines of a block that look like errors start, of the last `MAX_LEADS` in order.
+
+    `shapes` are its lines without digits, each of them once: if none has such a word, no line has.
+    """
+    if _WORD.search(shapes) is None:
+        return
+    start = max(0, len(lines) - _TAIL)
+    found: list[int] = []
+    for match in _WORD.finditer(lines, start):
+        at = lines.rfind(b"\n", 0, match.start()) + 1
+        if found and found[-1] == at:
+            continue
+        end = lines.find(b"\n", match.end())
+        if not _NO_LEAD.search(lines, at, len(lines) if end < 0 else end):
+            found.append(at)
+    yield from found[-MAX_LEADS:]
