@@ -79,7 +79,7 @@ def explain(
     diagnosis = None
     if failure.end is not None:
         diagnosis = _diagnose(output, node.name, rank, failure.end, evidence)
-    hit = diagnosis.verdict if diagnosis else None
+    hit = diagnosis.best if diagnosis else None
     observed = ""
     if hit is not None:
         hit = with_file_cause(hit, source, node, uneven)
@@ -195,7 +195,9 @@ def _bytes(text: str) -> bytes:
 def _self_report(diagnosis: Diagnosis) -> SelfReport:
     from orchestrator.diagnose import Kind
 
-    hits = [hit for hit in diagnosis.hits if hit.kind in (Kind.ROOT, Kind.CASCADE)]
+    hits = [
+        hit for hit in diagnosis.hits if hit.kind in (Kind.ROOT, Kind.CASCADE) and not hit.recovered
+    ]
     # An unreachable peer is the first failure only if no peer has failed.
     others = [h for h in hits if h.kind is Kind.CASCADE or h.signature.check == "net.tcp"]
     return "own" if len(hits) > len(others) else "others" if others else ""

@@ -200,5 +200,11 @@ class Diagnosis:
 
         A consequence explains nothing: what it followed from is not in these logs.
         """
+        best = self.best
+        return best if best and best.kind < Kind.CASCADE else None
+
+    @property
+    def best(self) -> Hit | None:
+        """The verdict, or if there is none the first consequence; None if nothing failed."""
         first = next(iter(self.hits), None)
-        return first if first and first.kind < Kind.CASCADE and not first.recovered else None
+        return first if first and first.kind <= Kind.CASCADE and not first.recovered else None

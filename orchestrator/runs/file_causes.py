@@ -29,7 +29,7 @@ _RANKS_APART = frozenset(
     {
         "gloo.peer-gone", "gloo.timed-out", "gloo.mesh",
         "nccl.peer-gone", "nccl.watchdog", "nccl.taken-down",
-        "dist.rank-late", "dist.collectives-differ",
+        "dist.rank-late", "dist.collectives-differ", "hang.uneven", "hang.saving",
     }
 )  # fmt: skip
 

@@ -25,6 +25,10 @@ MAX_CAUSES = 8
 """How many causes are shown in full without --all."""
 
 _MAX_LOCATIONS = 64
+_OTHER_LOGS = (
+    "this only followed from a failure that these logs do not show: read the output of the other ranks and "
+    "nodes too; if there is nothing, run again with NCCL_DEBUG=INFO and TORCH_DISTRIBUTED_DEBUG=DETAIL"
+)
 _MIN_WIDTH = 20
 _INDENT = "  "
 _GREEN, _DIM, _BOLD = "32", "2", "1"
@@ -99,12 +103,17 @@ def rows(view: DiagnosisView, width: int, *, everything: bool = False) -> Iterat
         yield from labelled(_FOLDED[hit.kind], _in_short(hit, view), width)
     if short:
         yield ()
-    leads = () if everything or full else view.examined.diagnosis.leads
-    if not full and (short or leads):
-        yield from _wrapped(_next_step(view, bool(short)), width, _BOLD)
-        for lead in leads:
-            yield from item("seen", lead.text)
-            yield from item("in", _at(lead, view), style=_DIM)
+    best = view.examined.diagnosis.best
+    if best is not None and best.kind is Kind.CASCADE and view.run is None:
+        yield from _wrapped(_OTHER_LOGS, width, "")
+        yield ()
+    leads = view.examined.diagnosis.leads if not full and not short else ()
+    if leads:
+        yield from _wrapped("the last lines that look like errors:", width, _BOLD)
+    for lead in leads:
+        yield from item("seen", lead.text)
+        yield from item("in", f"{_at(lead, view)}{_of_rank(lead)}", style=_DIM)
+    if leads:
         yield ()
     yield from _wrapped(_files_read(view, bool(full or short), hidden), width, _DIM)
     if not full and (command := _last_lines(view)):
@@ -123,8 +132,7 @@ def _divide(
     full = [
         hit
         for hit in found
-        if hit.kind is Kind.ROOT
-        or (hit is found[0] and view.has_first_failure and hit.kind is not Kind.CASCADE)
+        if hit.kind is Kind.ROOT or (hit is found[0] and view.has_first_failure)
     ][:MAX_CAUSES]
     if view.run is not None and view.run.succeeded:
         full = []
@@ -165,17 +173,8 @@ def _in_full(hit: Hit, view: DiagnosisView, width: int, everything: bool) -> Ite
         yield from item("check", f"orch preflight --only {hit.signature.check}", style=_DIM)
 
 
-def _next_step(view: DiagnosisView, has_consequences: bool) -> str:
-    """Return what to collect if the logs do not show a cause."""
-    if not has_consequences:
-        return "no known failure; the last lines that look like errors:"
-    if view.run is not None:
-        return "these only followed from something that the logs do not show: see what failed first"
-    return (
-        "these only followed from something that is not in these logs: read the output of the other ranks "
-        "and "
-        "nodes too, and run again with NCCL_DEBUG=INFO, TORCH_DISTRIBUTED_DEBUG=DETAIL if they show nothing"
-    )
+def _of_rank(match: Match) -> str:
+    return "" if match.place.rank is None else f", rank {match.place.rank}"
 
 
 def _at(match: Match, view: DiagnosisView) -> str:

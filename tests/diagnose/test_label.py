@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orchestrator.diagnose import Source, diagnose
 from orchestrator.diagnose.label import MAX_TEXT, Label, Line, parse_line
 
 PREFIXES = {
@@ -87,3 +90,15 @@ def test_parse_line_removes_colours() -> None:
 @given(st.binary(max_size=2 * MAX_TEXT))
 def test_parse_line_accepts_any_bytes(raw: bytes) -> None:
     assert len(parse_line(raw).text) <= MAX_TEXT
+
+
+def test_json_with_a_whole_traceback_is_read_by_lines() -> None:
+    record = {
+        "severity": "ERROR",
+        "message": 'Traceback (most recent call last):\n  File "/job/train.py", line 7, in f\nKeyError: 3',
+        "timestamp": "2026-12-01T02:17:16Z",
+    }
+    verdict = diagnose([(Source("log"), [json.dumps(record).encode()])]).verdict
+    assert verdict is not None and verdict.error is not None
+    assert (verdict.error.summary, verdict.error.line) == ("KeyError: 3", 7)
+    assert verdict.first.place.time is not None

@@ -56,3 +56,29 @@ def test_exits_in_takes_the_node_of_the_line() -> None:
 @given(st.from_regex(r"[0-9,-]{1,40}", fullmatch=True))
 def test_exits_in_yields_a_limited_number_of_ranks(ranks: str) -> None:
     assert len(list(exits_in(f"srun: error: n: tasks {ranks}: Killed", NO_LABEL))) <= 4096 + 40
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("Signal 7 (SIGBUS) received by PID 4711", -7),
+        ("E1201 api.py:882] failed (exitcode: -7) local_rank: 1 (pid: 4711) of binary: /usr/bin/python", -7),
+        ("systemd[1]: train.service: Main process exited, code=killed, status=7/BUS", -7),
+        ("systemd[1]: train.service: Main process exited, code=exited, status=3/NOTIMPLEMENTED", 3),
+        ("      Exit Code:    135", 135),
+        ("command terminated with exit code 137", 137),
+        ("Process 7 terminated with exit code -9", -9),
+        ("subprocess.CalledProcessError: Command 'x' died with <Signals.SIGKILL: 9>.", -9),
+        ("[ERROR] Worker (pid:12) was sent SIGKILL! Perhaps out of memory?", -9),
+        ("container exited with code 139", 139),
+    ],
+)  # fmt: skip
+def test_exit_of_any_spelling_is_read(text: str, code: int) -> None:
+    assert [end.code for end in exits_in(text, Label())] == [code]
+
+
+@pytest.mark.parametrize(
+    "text", ["git exited with code 128", "exit code 0", "exit status 1", "code 137"]
+)
+def test_exit_code_of_another_program_is_not_one_of_a_rank(text: str) -> None:
+    assert [*exits_in(text, Label())] == []
