@@ -62,7 +62,7 @@ def test_exits_in_yields_a_limited_number_of_ranks(ranks: str) -> None:
     ("text", "code"),
     [
         ("Signal 7 (SIGBUS) received by PID 4711", -7),
-        ("E1201 api.py:882] failed (exitcode: -7) local_rank: 1 (pid: 4711) of binary: /usr/bin/python", -7),
+        ("E1201 api.py:882] failed (exitcode: -7) local_rank: 1 (pid: 4711) of binary: python3", -7),
         ("systemd[1]: train.service: Main process exited, code=killed, status=7/BUS", -7),
         ("systemd[1]: train.service: Main process exited, code=exited, status=3/NOTIMPLEMENTED", 3),
         ("      Exit Code:    135", 135),
