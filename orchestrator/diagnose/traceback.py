@@ -55,6 +55,7 @@ _SURELY = re.compile(
     r"(?:[\w.]{0,200}\.)?\w{0,80}(?:Error|Exception|Interrupt|Exit|Failure|Timeout|Closed)(?::|$)"
 )
 _MORE = re.compile(r"nccl[A-Z]\w{1,40}: |Last error:$")
+_OPEN = re.compile(r"\nLast error:$")
 _PACKAGE = re.compile(r"/(?:site|dist)-packages/(?P<file>.{1,400})$")
 _LIBRARY = re.compile(
     r"^<frozen |/(?:site|dist)-packages/|/lib(?:64)?/python\d[\d.]*/|^/opt/conda/lib/"
@@ -204,11 +205,10 @@ class Traceback:
         return None
 
 
-def _continues(message: str, line: str) -> bool:
-    """Tell whether a line that is not indented belongs to the message before it: of torch, about NCCL "
-    "and CUDA."""
-    is_first = not message and any(char.isalnum() for char in line[:8])  # no rule of `=` or `-`
-    return is_first or message.endswith("\nLast error:") or _MORE.match(line) is not None
+def _continues(before: str, line: str) -> bool:
+    """Tell whether a line that is not indented belongs to the message before it: torch's about NCCL."""
+    is_first = not before and any(char.isalnum() for char in line[:8])  # no rule of `=` or `-`
+    return is_first or _MORE.match(line) is not None or _OPEN.search(before) is not None
 
 
 def read_error_file(data: bytes) -> tuple[PythonError, float | None] | None:
