@@ -16,13 +16,13 @@ from orchestrator.errors import InventoryError, UsageError
 from orchestrator.inventory import Inventory, Main, TransportChoice, load, select
 from orchestrator.inventory.ranges import fold
 from orchestrator.inventory.readers.orch_yaml import parse
+from orchestrator.inventory.readers.registry import job_here
 from orchestrator.node import trust
 from orchestrator.plan.launchers import registry
 from orchestrator.plan.masking import mask_in_logs
 from orchestrator.remote.base import Transport
 from orchestrator.remote.transports import DEFAULT, create
 from orchestrator.runs.folder import ensure_private_folder, state_folder
-from orchestrator.slurm.commands import job_here
 from orchestrator.util.process import resume_gc
 from orchestrator.util.quoting import line_to_paste
 from orchestrator.util.text import counted, escaped, printable
@@ -172,10 +172,11 @@ def read_hosts(hosts: Hosts | None, note: Note | None = None) -> Inventory:
     """Return the named hosts; None: those of the default inventory. Raises InventoryError."""
     if isinstance(hosts, Inventory):
         return hosts
-    if not hosts and default_inventory() == "slurm:":
-        inventory = load("slurm:", None, registry.names)
+    if not hosts and not os.environ.get("ORCH_INVENTORY") and (here := job_here()) is not None:
+        reader, job = here
+        inventory = load(f"{reader}:", None, registry.names)
         if note is not None:
-            note(_describe_allocation(inventory))
+            note(_describe_allocation(job, inventory))
         return inventory
     if hosts is None or isinstance(hosts, str):
         return load(hosts or default_inventory(), note, registry.names)
@@ -185,15 +186,18 @@ def read_hosts(hosts: Hosts | None, note: Note | None = None) -> Inventory:
     return parse(json.dumps({"hosts": list(hosts)}), Path("hosts"), registry.names)
 
 
-def _describe_allocation(inventory: Inventory) -> str:
-    """Return what to say when the hosts are those of the Slurm job that orch runs in."""
-    job, nodes = str(inventory.source).removeprefix("slurm:"), len(inventory.hosts)
-    said = f"in Slurm job {job}: {counted(nodes, 'node')}, {fold(h.name for h in inventory.hosts)}"
+def _describe_allocation(job: str, inventory: Inventory) -> str:
+    """Return what to say when the hosts are those of the scheduler's job that orch runs in."""
+    nodes = counted(len(inventory.hosts), "node")
+    said = f"in {job}: {nodes}, {fold(host.name for host in inventory.hosts)}"
     if not Path(DEFAULT_FILE).exists():
         return said
     return f"{said}; -i {DEFAULT_FILE} for the hosts in that file"
 
 
 def default_inventory() -> str:
-    """Return the default inventory: that of ORCH_INVENTORY, the Slurm job that orch runs in, hosts.yaml."""
-    return os.environ.get("ORCH_INVENTORY") or ("slurm:" if job_here() else DEFAULT_FILE)
+    """Return the default inventory: ORCH_INVENTORY, else the job that orch runs in, else hosts.yaml."""
+    if given := os.environ.get("ORCH_INVENTORY"):
+        return given
+    here = job_here()
+    return DEFAULT_FILE if here is None else f"{here[0]}:"

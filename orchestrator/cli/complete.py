@@ -44,7 +44,9 @@ def nodes(ctx: typer.Context, incomplete: str) -> list[str]:
     """Return the lists of hosts of the inventory that `incomplete` may become."""
     from orchestrator.api.names import host_names
 
-    return _in_list(incomplete, _found(lambda: host_names(ctx.params.get("hosts"))))
+    hosts = ctx.params.get("host_list")
+    source = ctx.params.get("hosts") if hosts is None else f"hosts:{hosts}"
+    return _in_list(incomplete, _found(lambda: host_names(source)))
 
 
 def nodes_of_run(ctx: typer.Context, incomplete: str) -> list[str]:

@@ -46,8 +46,17 @@ Inventory = Annotated[
         "--inventory",
         "-i",
         metavar="FILE",
-        help="Inventory of the hosts; NAME:SOURCE for the format of a plug-in.  "
+        help="Inventory of the hosts, or a hostfile; NAME:SOURCE for a named format.  "
         "[default: $ORCH_INVENTORY, else hosts.yaml]",
+    ),
+]
+HostList = Annotated[
+    str | None,
+    _where(
+        "--hosts",
+        "-H",
+        metavar="HOST:N,...",
+        help="These hosts, with N ranks each, instead of an inventory.",
     ),
 ]
 Nodes = Annotated[
@@ -90,6 +99,7 @@ class Connection:
     """Where the hosts are, and how to reach them."""
 
     hosts: Inventory = None
+    host_list: HostList = None
     local: Annotated[
         int | None,
         _where(
@@ -219,10 +229,23 @@ class Job:
 
 
 def given(*groups: object) -> Any:
-    """Return the options that were given, by name, as the use cases take them."""
-    return {
+    """Return the options that were given, by name, as the use cases take them. Raises UsageError."""
+    options = {
         name: value for group in groups for name, value in vars(group).items() if value is not None
     }
+    source = inventory_of(options.pop("hosts", None), options.pop("host_list", None))
+    return options if source is None else {**options, "hosts": source}
+
+
+def inventory_of(inventory: str | None, host_list: str | None) -> str | None:
+    """Return what `-i` or `-H` names, as `-i` takes it. Raises UsageError if both are given."""
+    if host_list is None:
+        return inventory
+    if inventory is not None:
+        from orchestrator.errors import UsageError
+
+        raise UsageError("-H and -i exclude each other")
+    return f"hosts:{host_list}"
 
 
 def show_format(text: str) -> None:

@@ -11,6 +11,7 @@ from orchestrator.cli import options
 
 def prepare(
     inventory: options.Inventory = None,
+    host_list: options.HostList = None,
     nodes: options.Nodes = None,
     exclude: options.Exclude = None,
     torch: Annotated[
@@ -67,7 +68,7 @@ def prepare(
         sys.stdout.flush()
 
     hosts, source = hosts_to_prepare(
-        inventory, nodes, exclude,
+        options.inventory_of(inventory, host_list), nodes, exclude,
         torch=torch, index=index, python=python, note=options.show_format,
     )  # fmt: skip
     try:

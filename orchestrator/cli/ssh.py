@@ -58,8 +58,8 @@ def ssh(
         chosen = options.given(hosts)
         chosen["nodes"] = node
         session = host_session(chosen, argv, note=options.show_format)
-    elif hosts.hosts is not None or hosts.local is not None:
-        raise UsageError("--run names its nodes itself: leave out --inventory and --local")
+    elif hosts.hosts is not None or hosts.host_list is not None or hosts.local is not None:
+        raise UsageError("--run names its nodes itself: leave out --inventory, --hosts and --local")
     else:
         session = run_session(run, node, argv, console)
     sys.exit(converse(session, console))

@@ -53,7 +53,7 @@ def test_shell_of_a_node_reads_standard_input(
     [
         (["--local", "2", "local[0-1]"], "is 2 nodes, and a terminal is on one"),
         (["--local", "2", "loca1"], "did you mean 'local1'?"),
-        (["--local", "2", "--run", "x", "local1"], "leave out --inventory and --local"),
+        (["--local", "2", "--run", "x", "local1"], "leave out --inventory, --hosts and --local"),
         (["--run", "nothing-such", "local1"], "there is no run 'nothing-such'"),
     ],
 )

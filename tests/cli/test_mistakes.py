@@ -153,7 +153,7 @@ MISTAKES = [
     inventory("name_left_out", "hosts:\n  - address: 10.0.0.1\n", "hosts[0].name: missing"),
     inventory("hostfile_of_mpi", "hosts:\n  - node0 slots=8\n", "write {name: node0, devices: 8}"),
     inventory("hosts_in_one_line", "hosts: node0, node1\n", "expected hosts: [node0, node1]"),
-    inventory("plain_list_of_names", "node0\nnode1\n", "write hosts: [node0, node1]"),
+    inventory("plain_list_of_names", "node0 node1\n", "write hosts: [node0, node1]"),
     inventory("empty_file", "", "the file is empty"),
     inventory("no_hosts", "hosts:\n", "expected a list of hosts"),
     inventory(

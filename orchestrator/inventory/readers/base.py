@@ -16,7 +16,7 @@ from orchestrator.util.text import escaped, nearest
 
 # Ten thousand hosts with a dozen lines each. A larger file is something else, and would take minutes.
 _MAX_BYTES = 2_000_000
-_HEAD_BYTES = 65_536
+HEAD_BYTES = 65_536
 
 Launchers = Callable[[], Collection[str]] | None
 """Returns the names that a launcher may have; None: any name is valid."""
@@ -46,7 +46,7 @@ class Source:
     @property
     def head(self) -> bytes:
         """The first 64 KiB, to recognise a format by; empty if it cannot be read."""
-        return b"" if isinstance(self._read, InventoryError) else self._read[:_HEAD_BYTES]
+        return b"" if isinstance(self._read, InventoryError) else self._read[:HEAD_BYTES]
 
     @property
     def content(self) -> bytes:
@@ -116,6 +116,17 @@ class Reader(ABC):
     @abstractmethod
     def recognises(self, source: Source) -> bool:
         """Tell, from its name and its head, whether `source` is in this format; must be quick."""
+
+    def describe(self, source: Source) -> str:
+        """Return what `source` is read as, if that is more than `help` says; may raise InventoryError."""
+        return self.help
+
+    def job(self) -> str | None:
+        """Return the scheduler's job that orch runs in, `Slurm job 4711`, if this reads its hosts.
+
+        Then `-i NAME:` reads them, and so does a command without -i. None: there is no such job.
+        """
+        return None
 
     @abstractmethod
     def read(self, source: Source) -> Inventory:

@@ -28,7 +28,14 @@ _BUILT_IN = {
     "dstack": "orchestrator.inventory.readers.dstack",
     "sky": "orchestrator.inventory.readers.sky",
     "ansible": "orchestrator.inventory.readers.ansible.reader",
+    "pbs": "orchestrator.inventory.readers.pbs",
+    "lsf": "orchestrator.inventory.readers.lsf",
+    "sge": "orchestrator.inventory.readers.sge",
+    "hosts": "orchestrator.inventory.readers.hosts",
+    "hostfile": "orchestrator.inventory.readers.hostfile",
 }
+_LAST = "hostfile"  # to which any list of names is one
+_SCHEDULERS = ("slurm", "pbs", "lsf", "sge")
 
 _NAME = re.compile(r"([a-z][a-z0-9_-]+):(.*)", re.DOTALL)  # two letters at least: C: is a drive
 
@@ -62,8 +69,8 @@ def load(
     finally:
         for text in notes:
             report(text)
-    if reader.name != DEFAULT:
-        report(f"{source}: read as {reader.help}")
+    if said := _describe(reader, source):
+        report(f"{source}: read as {said}")
     inventory = reader.read(source) if reader.name in _BUILT_IN else _read_plugin(reader, source)
     for text in source.notes:
         report(f"{source}: {text}")
@@ -71,12 +78,19 @@ def load(
     return inventory
 
 
+def job_here() -> tuple[str, str] | None:
+    """Return the name of the reader of the job that orch runs in, and what the job is called."""
+    jobs = ((name, _built_in(name).job()) for name in _SCHEDULERS)
+    return next(((name, job) for name, job in jobs if job is not None), None)
+
+
 def _readers(notes: dict[str, None]) -> Iterator[Reader]:
-    """Yield orch's own readers, then those of plug-ins; each is imported when its turn comes."""
-    yield from map(_built_in, _BUILT_IN)
+    """Yield orch's own readers, those of plug-ins, and the last; each is imported when its turn comes."""
+    yield from (_built_in(name) for name in _BUILT_IN if name != _LAST)
     plugins = _plugins()
     notes.update((f"inventory format {broken}", None) for broken in plugins.broken)
     yield from plugins.found.values()
+    yield _built_in(_LAST)
 
 
 @cache
@@ -101,6 +115,8 @@ def _named(
     if found is None:
         return None
     name, rest = found.groups()
+    if name in _BUILT_IN:
+        return _built_in(name), Source(rest, given, launchers)
     for reader in _readers(notes):
         if reader.name == name:
             return reader, Source(rest, given, launchers)
@@ -124,7 +140,7 @@ def _recognise(source: Source, notes: dict[str, None]) -> tuple[Reader, Source]:
         except Exception as error:  # foreign code may raise anything
             if reader.name in _BUILT_IN:
                 raise
-            notes[f"inventory format {reader.name!r} is left out: {_describe(error)}"] = None
+            notes[f"inventory format {reader.name!r} is left out: {_error_text(error)}"] = None
     return _built_in(DEFAULT), source
 
 
@@ -136,7 +152,7 @@ def _read_plugin(reader: Reader, source: Source) -> Inventory:
         raise
     except Exception as error:  # foreign code may raise anything
         raise InventoryError(
-            f"{source}: cannot be read as {reader.help}: {_describe(error)}",
+            f"{source}: cannot be read as {reader.help}: {_error_text(error)}",
             remedy=f"this is a bug of the plug-in {reader.name!r}, not a fault of the source",
         ) from error
     if fault := _fault(inventory):
@@ -157,5 +173,17 @@ def _fault(inventory: object) -> str | None:
     return None
 
 
-def _describe(error: Exception) -> str:
+def _describe(reader: Reader, source: Source) -> str:
+    """Return what a source is read as; nothing if that goes without saying."""
+    if reader.name == DEFAULT:
+        return ""
+    try:
+        return reader.describe(source)
+    except Exception as error:  # foreign code may raise anything
+        if reader.name in _BUILT_IN or isinstance(error, InventoryError):
+            raise
+        return reader.help
+
+
+def _error_text(error: Exception) -> str:
     return printable(f"{type(error).__name__}: {error}", 300)

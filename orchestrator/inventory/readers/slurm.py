@@ -24,6 +24,9 @@ class SlurmReader(Reader):
     def recognises(self, source: Source) -> bool:
         return False  # by its name only
 
+    def job(self) -> str | None:
+        return None if (job := job_here()) is None else f"Slurm job {job}"
+
     def read(self, source: Source) -> Inventory:
         job = self._job(source)
         try:
