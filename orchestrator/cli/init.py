@@ -9,14 +9,20 @@ import typer
 
 def init(
     hosts: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(
             metavar="HOST",
             help="As ssh takes it: node0, user@10.0.0.16, node1:2222; or a range: 'gpu[01-04]'. "
             "The first host is the main node.",
             show_default=False,
         ),
-    ],
+    ] = None,
+    source: Annotated[
+        str | None,
+        typer.Option(
+            "--from", metavar="SOURCE", help="Write the hosts of this list instead, as -i takes it."
+        ),
+    ] = None,
     user: Annotated[
         str | None, typer.Option(metavar="USER", help="Log in as USER.  [default: as ssh does]")
     ] = None,
@@ -38,17 +44,27 @@ def init(
       orch init node0 node1
       orch init --user ubuntu --python /opt/venv/bin/python 10.10.10.16 'gpu[01-04]'
       orch init -o - 'ubuntu@gpu[01-64].lan:2222'
+      orch init --from hostfile
     """
     import sys
     from pathlib import Path
 
+    from orchestrator.cli.options import show_format
     from orchestrator.errors import UsageError
+    from orchestrator.inventory import load
     from orchestrator.inventory.draft import draft
+    from orchestrator.inventory.written import as_yaml
     from orchestrator.ui.messages import INDENT
     from orchestrator.ui.stderr import Stderr
     from orchestrator.util.quoting import command_line
 
-    text = draft(hosts, user, python)
+    if (source is None) == (not hosts):
+        raise UsageError("expected hosts, or --from SOURCE", remedy="orch init node0 node1")
+    if source is not None and (user, python) != (None, None):
+        raise UsageError("--from excludes --user and --python: they are those of SOURCE")
+    text = (
+        draft(hosts or [], user, python) if source is None else as_yaml(load(source, show_format))
+    )
     if output == "-":
         sys.stdout.write(text)
         return

@@ -14,7 +14,7 @@ from orchestrator.inventory.readers.orch_yaml import parse
 from orchestrator.util.text import quoted
 
 # Text that YAML reads as text without quotes.
-_PLAIN = re.compile(
+PLAIN = re.compile(
     r"(?!(null|true|false|yes|no|on|off|y|n)\Z)[a-z/_][a-z0-9/._-]*|[0-9]+(\.[0-9]+){3}",
     re.IGNORECASE,
 )
@@ -78,4 +78,4 @@ def _entry(word: str, position: int) -> str:
 
 def _scalar(text: str) -> str:
     """Return `text` as one YAML scalar."""
-    return text if _PLAIN.fullmatch(text) or text.isdecimal() else json.dumps(text)
+    return text if PLAIN.fullmatch(text) or text.isdecimal() else json.dumps(text)

@@ -55,3 +55,20 @@ def test_init_into_a_missing_folder_is_an_error(orch: Orch) -> None:
     done = orch("init", "-o", "none/hosts.yaml", "node0")
     assert done.returncode == 2
     assert "none/hosts.yaml: cannot be written: No such file or directory" in done.stderr
+
+
+def test_init_from_a_list_writes_its_hosts(tmp_path: Path, orch: Orch) -> None:
+    (tmp_path / "hostfile").write_text("me@n1 slots=8 port=2222\nme@n2 slots=4\n")
+    done = orch("init", "--from", "hostfile")
+    assert done.returncode == 0
+    assert done.stderr.startswith(
+        "orch: hostfile: read as a DeepSpeed hostfile\norch: hosts.yaml is"
+    )
+    assert load(tmp_path / "hosts.yaml").hosts == load(str(tmp_path / "hostfile")).hosts
+
+
+def test_init_takes_hosts_or_a_list(orch: Orch) -> None:
+    for words in ([], ["node0", "--from", "hostfile"]):
+        done = orch("init", *words)
+        assert done.returncode == 2
+        assert "expected hosts, or --from SOURCE" in done.stderr

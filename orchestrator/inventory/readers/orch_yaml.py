@@ -17,7 +17,7 @@ from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from orchestrator.inventory import values
 from orchestrator.inventory.mappings import Entries, Entry, MappingReader, describe
-from orchestrator.inventory.model import Host, HostSettings, Inventory, Main, Settings
+from orchestrator.inventory.model import Group, Host, HostSettings, Inventory, Main, Settings
 from orchestrator.inventory.problems import (
     Problems,
     TooMany,
@@ -33,7 +33,7 @@ from orchestrator.inventory.values import Environment
 from orchestrator.inventory.yaml_nodes import NotYaml, compose, is_null, position, scalar
 from orchestrator.util.text import nearest, quoted
 
-_TOP = ("defaults", "main", "transport", "hosts")
+_TOP = ("defaults", "main", "transport", "hosts", "groups")
 _MAIN = tuple(Main.model_fields)
 _SETTINGS = tuple(Settings.model_fields)
 _HOST = ("name", "address", "internal_address", *HostSettings.model_fields)
@@ -44,6 +44,7 @@ _FIRST_KEY = re.compile(
 _OWN_KEY = re.compile(
     rb"""^([ \t{]*)["']?(?:defaults|main|transport|hosts)["']?[ \t]*:""", re.MULTILINE
 )
+_GROUP = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._:-]{0,252}")
 
 
 class OrchYaml(Reader):
@@ -136,6 +137,7 @@ class _Document:
             transport = read_transport(top["transport"].value, str(self._source), self._mappings)
         if "hosts" in top:
             self._read_hosts(top["hosts"].value, defaults)
+        groups = self._groups(top["groups"].value) if "groups" in top else ()
         hosts = tuple(host for host in self._hosts if not host.spare)
         spares = tuple(host for host in self._hosts if host.spare)
         if spares and not hosts:
@@ -145,6 +147,7 @@ class _Document:
             hosts=hosts,
             spares=spares,
             main=Main(**main),
+            groups=groups,
             transport=transport,
             source=self._source,
         )
@@ -163,6 +166,30 @@ class _Document:
         if isinstance(root, MappingNode) and "hosts" not in top and not _is_misspelt(root, "hosts"):
             self._mappings.add_problem(root, "hosts", "missing; expected a list of hosts")
         return top
+
+    def _groups(self, node: Node) -> tuple[Group, ...]:
+        """Return the groups: each a name, and a range or a list of ranges of the hosts' names."""
+        known = [host.name for host in self._hosts]
+        groups = []
+        for name, (key, value) in self._mappings.read(node, "groups", None).items():
+            path = f"groups.{name}"
+            members = value.value if isinstance(value, SequenceNode) else [value]
+            names = [
+                host for each in members for host in self._expand(_Place(each, path), values.name)
+            ]
+            self._mappings.count_values(value, len(names))
+            unknown = next((host for host in names if host not in known), None)
+            if unknown is not None:
+                meant = nearest(unknown, known)
+                hint = f"; did you mean {meant!r}?" if meant else ""
+                self._mappings.add_problem(
+                    value, path, f"no host is called {quoted(unknown)}{hint}"
+                )
+            if not _GROUP.fullmatch(name):
+                message = "expected the name of a group: letters, digits, '.', '_', '-' and ':'"
+                self._mappings.add_problem(key, path, f"{message}; found {quoted(name)}")
+            groups.append(Group(name=name, hosts=tuple(dict.fromkeys(names))))
+        return tuple(groups)
 
     def _mapping(self, entries: Entries, key: str, known: tuple[str, ...]) -> Entries:
         return self._mappings.read(entries[key].value, key, known) if key in entries else {}

@@ -158,7 +158,10 @@ class TestFaults:
     @pytest.mark.parametrize(
         ("text", "start"),
         [
-            ("[a, b]", "1:1: expected the keys defaults, main, transport, hosts; found a list"),
+            (
+                "[a, b]",
+                "1:1: expected the keys defaults, main, transport, hosts, groups; found a list",
+            ),
             ("node0", "1:1: expected the key hosts; found 'node0'; write hosts: [node0]"),
             ("host: [a]", "1:1: host: unknown key; did you mean 'hosts'?"),
             ("~", "1:1: the file is empty; expected at least a list 'hosts'"),
