@@ -53,6 +53,7 @@ def init(
     from orchestrator.errors import UsageError
     from orchestrator.inventory import load
     from orchestrator.inventory.draft import draft
+    from orchestrator.inventory.select import select
     from orchestrator.inventory.written import as_yaml
     from orchestrator.ui.messages import INDENT
     from orchestrator.ui.stderr import Stderr
@@ -63,7 +64,9 @@ def init(
     if source is not None and (user, python) != (None, None):
         raise UsageError("--from excludes --user and --python: they are those of SOURCE")
     text = (
-        draft(hosts or [], user, python) if source is None else as_yaml(load(source, show_format))
+        draft(hosts or [], user, python)
+        if source is None
+        else as_yaml(select(load(source, show_format)))
     )
     if output == "-":
         sys.stdout.write(text)

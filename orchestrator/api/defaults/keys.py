@@ -11,6 +11,7 @@ from orchestrator.api.values import LEAST_SECONDS
 PROFILES = "profiles"
 KEYS: dict[str, Kind] = {
     "inventory": kinds.INVENTORY,
+    "hosts": kinds.text("hosts and their ranks, such as node0:8,node1:4"),
     "local": kinds.number(1, 64),
     "slurm": kinds.SLURM,
     "slurm-login": kinds.text("a login host"),
@@ -64,12 +65,12 @@ REFUSED = {
 """Options of `orch launch` that are no keys, and why."""
 
 _NOTHING = frozenset[str]()
-_HOSTS = frozenset({"inventory", "local", "slurm"})
+_HOSTS = frozenset({"inventory", "hosts", "local", "slurm"})
 _OF_HOSTS = frozenset({"nodes", "exclude", "include", "transport"})
 ALTERNATIVES = (
     (_HOSTS, _OF_HOSTS),
     *((frozenset({"include", other}), _NOTHING) for other in ("nodes", "exclude", "nproc")),
-    *((frozenset({"slurm-login", other}), _NOTHING) for other in ("inventory", "local")),
+    *((frozenset({"slurm-login", other}), _NOTHING) for other in ("inventory", "hosts", "local")),
     (frozenset({"sync", "no-sync"}), _NOTHING),
 )
 """Keys that exclude each other, and those whose values belong to them.

@@ -35,6 +35,7 @@ class HostfileReader(Reader):
 
     name = "hostfile"
     help = "a hostfile"
+    is_data_only = True
 
     def recognises(self, source: Source) -> bool:
         head = source.head

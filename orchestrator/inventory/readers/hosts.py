@@ -25,6 +25,7 @@ class HostsReader(Reader):
 
     name = "hosts"
     help = "hosts on the command line"
+    is_data_only = True
 
     def recognises(self, source: Source) -> bool:
         return False  # by its name only
