@@ -23,6 +23,14 @@ def init(
             "--from", metavar="SOURCE", help="Write the hosts of this list instead, as -i takes it."
         ),
     ] = None,
+    nodes: Annotated[
+        str | None,
+        typer.Option(metavar="SEL", help="With --from: only these hosts, as for orch launch."),
+    ] = None,
+    exclude: Annotated[
+        str | None,
+        typer.Option(metavar="SEL", help="With --from: all hosts but these."),
+    ] = None,
     user: Annotated[
         str | None, typer.Option(metavar="USER", help="Log in as USER.  [default: as ssh does]")
     ] = None,
@@ -45,6 +53,7 @@ def init(
       orch init --user ubuntu --python /opt/venv/bin/python 10.10.10.16 'gpu[01-04]'
       orch init -o - 'ubuntu@gpu[01-64].lan:2222'
       orch init --from hostfile
+      orch init --from inventory/ --nodes @gpu
     """
     import sys
     from pathlib import Path
@@ -63,10 +72,12 @@ def init(
         raise UsageError("expected hosts, or --from SOURCE", remedy="orch init node0 node1")
     if source is not None and (user, python) != (None, None):
         raise UsageError("--from excludes --user and --python: they are those of SOURCE")
+    if source is None and (nodes, exclude) != (None, None):
+        raise UsageError("--nodes and --exclude go with --from SOURCE")
     text = (
         draft(hosts or [], user, python)
         if source is None
-        else as_yaml(select(load(source, show_format)))
+        else as_yaml(select(load(source, show_format), nodes, exclude))
     )
     if output == "-":
         sys.stdout.write(text)

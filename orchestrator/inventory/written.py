@@ -37,12 +37,13 @@ def as_yaml(inventory: Inventory) -> str:
     for host in hosts:
         own = {key: value for key, value in host.items() if key not in common}
         lines.append(f"  - {_flow(own['name'] if set(own) == {'name'} else own)}")
-    if inventory.groups:
+    names = {host["name"] for host in hosts}
+    groups = {
+        group.name: [name for name in group.hosts if name in names] for group in inventory.groups
+    }
+    if any(groups.values()):
         lines.append("groups:")
-        names = {host["name"] for host in hosts}
-        for group in inventory.groups:
-            members = [name for name in group.hosts if name in names]
-            lines.append(f"  {_flow(group.name)}: {_flow(members)}")
+        lines += (f"  {_flow(name)}: {_flow(own)}" for name, own in groups.items() if own)
     text = "\n".join(lines) + "\n"
     _require_same(text, inventory)
     return text

@@ -72,3 +72,23 @@ def test_init_takes_hosts_or_a_list(orch: Orch) -> None:
         done = orch("init", *words)
         assert done.returncode == 2
         assert "expected hosts, or --from SOURCE" in done.stderr
+
+
+def test_init_from_a_list_writes_the_selected_hosts(tmp_path: Path, orch: Orch) -> None:
+    (tmp_path / "inventory.ini").write_text(
+        "[gpu]\ng1 slots=2\ng2 slots=2\n[windows]\nw1 ansible_connection=winrm\n"
+    )
+    done = orch("init", "--from", "inventory.ini")
+    assert done.returncode == 2
+    assert "→ leave out 1 host: --exclude w1\n" in done.stderr
+    for words in (["--exclude", "w1"], ["--nodes", "@gpu"]):
+        assert orch("init", "--force", "--from", "inventory.ini", *words).returncode == 0
+        inventory = load(tmp_path / "hosts.yaml")
+        assert [host.name for host in inventory.hosts] == ["g1", "g2"]
+        assert [group.name for group in inventory.groups] == ["all", "gpu"]
+
+
+def test_init_selects_hosts_of_a_list_only(orch: Orch) -> None:
+    done = orch("init", "--nodes", "node0", "node[0-1]")
+    assert done.returncode == 2
+    assert "--nodes and --exclude go with --from SOURCE" in done.stderr
