@@ -17,6 +17,7 @@ _PYTHON_WITH_VALUE = {"-W", "-X"}
 _SHELLS = {"bash", "sh", "dash", "zsh", "ksh"}
 _PREFIXES = {"exec", "time", "nohup", "env"}
 _PLACEHOLDER = "train.py"
+_HOSTS = {"-i", "--inventory", "-H", "--hosts", "--local", "--slurm"}
 
 
 @dataclass(frozen=True)
@@ -24,14 +25,15 @@ class _Launcher:
     """How a launcher's options translate to those of orch.
 
     `after` are the words that follow its name, `renamed` options with a value that orch has too, `flags`
-    those without a value, `kept` those passed to the launcher. Other options are dropped, since orch
-    does that itself. `own` are options that choose the launcher.
+    those without a value, `pairs` those with two, `kept` those passed to the launcher. Other options are
+    dropped, since orch does that itself. `own` are options that choose the launcher.
     """
 
     after: tuple[str, ...] = ()
     own: tuple[str, ...] = ()
     renamed: Mapping[str, str] = field(default_factory=dict)
     flags: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    pairs: frozenset[str] = frozenset()
     kept: frozenset[str] | re.Pattern[str] = frozenset()
 
     def keeps(self, option: str) -> bool:
@@ -79,7 +81,7 @@ _FABRIC = _Launcher(
 _ACCELERATE = _Launcher(
     after=("launch",),
     own=("--launcher", "accelerate"),
-    renamed={"--main-process-port": "--main-port"},
+    renamed={"--main-process-port": "--main-port", "--gpu-ids": "--env=CUDA_VISIBLE_DEVICES"},
     flags={
         "-m": ("-m",),
         "--module": ("-m",),
@@ -96,6 +98,7 @@ _DEEPSPEED = _Launcher(
     renamed={
         "--num-gpus": "--nproc",
         "--master-port": "--main-port",
+        **dict.fromkeys(("--hostfile", "-H"), "-i"),
         **dict.fromkeys(("--include", "-i"), "--include"),
         **dict.fromkeys(("--exclude", "-e"), "--exclude"),
     },
@@ -107,8 +110,18 @@ _DEEPSPEED = _Launcher(
         "--force-multi": (),
     },
 )
+_SRUN = _Launcher(flags=dict.fromkeys(("-l", "--label", "-u", "--unbuffered"), ()))
 _MPI = _Launcher(
-    flags=dict.fromkeys(("--oversubscribe", "--allow-run-as-root", "-l", "--label", "-u"), ())
+    renamed={
+        **dict.fromkeys(("-H", "-host", "--host", "-hosts", "--hosts"), "-H"),
+        **dict.fromkeys(("-hostfile", "--hostfile", "-machinefile", "--machinefile"), "-i"),
+        "-f": "-i",
+        "-x": "--env",
+    },
+    flags=dict.fromkeys(
+        ("--oversubscribe", "-oversubscribe", "--allow-run-as-root", "-allow-run-as-root", "-l"), ()
+    ),
+    pairs=frozenset({"-mca", "--mca", "-gmca", "--gmca", "-env", "-genv"}),
 )
 _RUNNER = _Launcher(after=("run",))
 
@@ -119,7 +132,8 @@ _LAUNCHERS = {
     "accelerate": _ACCELERATE,
     "accelerate-launch": replace(_ACCELERATE, after=()),
     "deepspeed": _DEEPSPEED,
-    **dict.fromkeys(("mpirun", "mpiexec", "mpiexec.hydra", "srun", "horovodrun"), _MPI),
+    "srun": _SRUN,
+    **dict.fromkeys(("mpirun", "mpiexec", "mpiexec.hydra", "horovodrun"), _MPI),
     **dict.fromkeys(("uv", "poetry", "pipenv", "pdm", "conda", "mamba"), _RUNNER),
 }
 _MODULES = {
@@ -145,9 +159,10 @@ def refuse_command(words: Sequence[str], module: bool, before: Sequence[str]) ->
                 "SCRIPT and its arguments are in one pair of quotes",
                 remedy=f"type: {_shown(['orch', 'launch', *before, *words])}",
             )
-    if not module and not _is_command(words[0]):
+    if not module and not is_command(words[0]):
         return
-    line = _line(("python", "-m", *words) if module else words)
+    is_hosted = any(word.partition("=")[0] in _HOSTS or word[:2] in _HOSTS for word in before)
+    line = _line(("python", "-m", *words) if module else words, is_hosted=is_hosted)
     command = PurePosixPath(words[0]).name
     if line is None:
         raise UsageError(
@@ -182,7 +197,7 @@ def launcher_in(line: str) -> str | None:
     return " ".join((name, *launcher.after))
 
 
-def _is_command(word: str) -> bool:
+def is_command(word: str) -> bool:
     """Tell whether `word` is Python, a shell or a launcher, and not a script of that name."""
     path = PurePosixPath(word)
     if not (path.name in _LAUNCHERS or path.name in _SHELLS or _PYTHON.fullmatch(path.name)):
@@ -200,22 +215,25 @@ def _split(word: str) -> Sequence[str]:
         return [word]
 
 
-def _line(words: Sequence[str]) -> list[str] | None:
-    """Return options, SCRIPT and arguments for orch; None if `words` have no script."""
+def _line(words: Sequence[str], *, is_hosted: bool) -> list[str] | None:
+    """Return options, SCRIPT and arguments for orch; None if `words` have no script.
+
+    Without those that name hosts if it `is_hosted`: options of orch name them already.
+    """
     if not words:
         return None
-    if not _is_command(words[0]):
+    if not is_command(words[0]):
         return list(words)
     name, rest = PurePosixPath(words[0]).name, list(words[1:])
     if _PYTHON.fullmatch(name):
-        return _of_python(rest)
+        return _of_python(rest, is_hosted=is_hosted)
     if name in _SHELLS:
         return rest if rest and not rest[0].startswith("-") else None
     launcher = _LAUNCHERS[name]
-    return _of_launcher(launcher, rest[len(launcher.after) :])
+    return _of_launcher(launcher, rest[len(launcher.after) :], is_hosted=is_hosted)
 
 
-def _of_python(words: list[str]) -> list[str] | None:
+def _of_python(words: list[str], *, is_hosted: bool) -> list[str] | None:
     while words and words[0].startswith("-"):
         word = words.pop(0)
         if word in _PYTHON_WITH_VALUE:
@@ -226,13 +244,13 @@ def _of_python(words: list[str]) -> list[str] | None:
             name = _MODULES[words[0]]
             launcher = _LAUNCHERS[name]
             skip = 1 + (len(launcher.after) if words[1:2] == list(launcher.after[:1]) else 0)
-            return _of_launcher(launcher, words[skip:])
+            return _of_launcher(launcher, words[skip:], is_hosted=is_hosted)
         elif word in ("-c", "-"):
             return None
     return words or None
 
 
-def _of_launcher(launcher: _Launcher, words: list[str]) -> list[str] | None:
+def _of_launcher(launcher: _Launcher, words: list[str], *, is_hosted: bool) -> list[str] | None:
     options = list(launcher.own)
     while words and words[0].startswith("-"):
         word, equals, value = words.pop(0).partition("=")
@@ -242,10 +260,14 @@ def _of_launcher(launcher: _Launcher, words: list[str]) -> list[str] | None:
         if option in launcher.flags:
             options += launcher.flags[option]
             continue
+        if option in launcher.pairs:
+            del words[:2]
+            continue
         if not equals and words and not _looks_like_script(words):
             value = words.pop(0)
-        options += _translated(launcher, option, value, word)
-    rest = _line(words)
+        if not (is_hosted and launcher.renamed.get(option) in _HOSTS):
+            options += _translated(launcher, option, value, word)
+    rest = _line(words, is_hosted=is_hosted)
     return None if rest is None else [*options, *rest]
 
 
@@ -257,6 +279,8 @@ def _translated(launcher: _Launcher, option: str, value: str, word: str) -> Iter
     name = launcher.renamed.get(option)
     if name is None or not value or (name == "--elastic" and ":" not in value):
         return []
+    if option == "--gpu-ids" and value == "all":
+        return []
     if name == "--nproc" and value in ("cpu", "xpu"):  # one rank for each core, or device
         value = "auto"
     return [f"{name}={value}"] if "=" in name else [name, value]
@@ -264,7 +288,7 @@ def _translated(launcher: _Launcher, option: str, value: str, word: str) -> Iter
 
 def _looks_like_script(words: Sequence[str]) -> bool:
     """Tell whether the words after an unknown option start the command rather than being its value."""
-    return words[0].startswith("-") or words[0].endswith((".py", ".sh")) or _is_command(words[0])
+    return words[0].startswith("-") or words[0].endswith((".py", ".sh")) or is_command(words[0])
 
 
 def _shown(words: Sequence[str]) -> str:

@@ -51,10 +51,13 @@ def misplaced_options(
 ) -> str | None:
     """Return a sentence on options of orch, of those `known`, after SCRIPT; None without any.
 
-    An option that the script's text contains is the script's, as is every word if `--` is before SCRIPT.
-    Raises UsageError for a --dry-run that would start the job.
+    An option that the script's text contains is the script's, as is every word if `--` is before SCRIPT;
+    those of another launcher's command are its own, and the command is refused. Raises UsageError for a
+    --dry-run that would start the job.
     """
-    if before[-1:] == ("--",):
+    from orchestrator.api.other_launchers import is_command
+
+    if before[-1:] == ("--",) or ("--no-python" not in before and is_command(script)):
         return None
     options = [word.partition("=")[0] for word in takewhile(lambda w: w != "--", arguments)]
     text = _text(Path(script))

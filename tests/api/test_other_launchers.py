@@ -59,8 +59,14 @@ def refused(command: str, *before: str, module: bool = False) -> str:
         ("deepspeed -i node0:0,1@node1 train.py",
          "--launcher deepspeed --include node0:0,1@node1 train.py"),
         ("deepspeed --exclude=node0:1 train.py", "--launcher deepspeed --exclude node0:1 train.py"),
+        ("accelerate launch --gpu_ids=0,2 t.py",
+         "--launcher accelerate --env=CUDA_VISIBLE_DEVICES=0,2 t.py"),
+        ("accelerate launch --gpu_ids all t.py", "--launcher accelerate t.py"),
         ("torchrun --nproc-per-node=cpu train.py", "--nproc auto train.py"),
         ("mpirun -np 4 --hostfile h python train.py", "train.py"),
+        ("mpirun -np 4 -bind-to none -x NCCL_DEBUG=INFO -x A -mca pml ob1 --mca btl ^openib python t.py",
+         "--env NCCL_DEBUG=INFO --env A t.py"),
+        ("mpiexec -n 4 -genv OMP_NUM_THREADS 2 -ppn 2 python t.py", "t.py"),
         ("srun -N 2 --ntasks-per-node=4 python -u train.py", "train.py"),
         ("uv run train.py", "train.py"),
         ("poetry run torchrun --nproc-per-node 2 train.py", "--nproc 2 train.py"),
@@ -71,6 +77,25 @@ def test_command_for_one_machine_is_answered_with_the_line_to_type(command: str,
     said = refused(command, "-i", "my hosts.yaml")
     assert f"→ type: orch launch -i 'my hosts.yaml' {line}" in said.splitlines()[1]
     assert "is not needed" in said
+
+
+@pytest.mark.parametrize(
+    ("command", "line"),
+    [
+        ("deepspeed --hostfile=h --num_gpus 4 t.py", "--launcher deepspeed -i h --nproc 4 t.py"),
+        ("deepspeed -H h t.py", "--launcher deepspeed -i h t.py"),
+        ("mpirun -np 4 --hostfile h python t.py", "-i h t.py"),
+        ("mpirun -np 4 -H a:2,b:2 python t.py", "-H a:2,b:2 t.py"),
+        ("horovodrun -np 4 -H a:2,b:2 python t.py", "-H a:2,b:2 t.py"),
+        ("mpiexec -f h -n 4 python t.py", "-i h t.py"),
+        ("srun -H -i none python t.py", "t.py"),
+    ],
+)
+def test_hosts_of_the_command_are_kept_unless_orch_has_its_own(command: str, line: str) -> None:
+    assert f"→ type: orch launch {line}" in refused(command)
+    for own in (("-i", "x"), ("--inventory=x",), ("-H", "a"), ("-ix",), ("--local", "2")):
+        kept = line.replace("-i h ", "").replace("-H a:2,b:2 ", "")
+        assert f"→ type: orch launch {shlex.join(own)} {kept}" in refused(command, *own)
 
 
 def test_module_of_a_launcher_is_answered_as_its_command(here: Path) -> None:

@@ -73,3 +73,10 @@ def test_program_that_starts_ranks_is_refused_under_a_launcher_that_does_too(
     assert done.stderr.startswith("orch: run.sh:2 runs torchrun, which starts ranks itself")
     assert orch(*DRY, "--launcher", "python", "run.sh").returncode == 0
     assert orch(*DRY, "--preflight", "off", "run.sh").returncode == 0
+
+
+def test_options_of_another_launcher_are_no_warning(orch: Orch) -> None:
+    done = orch("launch", "mpirun", "-H", "a:2,b:2", "--nodes", "2", "python", "t.py")
+    assert done.returncode == 2
+    assert "warning" not in done.stderr
+    assert "→ type: orch launch -H a:2,b:2 t.py\n" in done.stderr
