@@ -101,6 +101,11 @@ class Accelerate(TorchrunOptions):
 
     def configure(self, job: Job, folder: Path | None) -> Job:
         given = _config_of(job.launcher_arguments)
+        if given == "":
+            raise UsageError(
+                "--launcher-arg --config_file: it names no file",
+                remedy="--launcher-arg=--config_file=accelerate_config.yaml",
+            )
         file = Path(given) if given is not None else _found(job, folder)
         if file is None:
             return job
@@ -108,7 +113,7 @@ class Accelerate(TorchrunOptions):
         if given is None:
             arguments = (f"--config_file={file}", *arguments)
         options = set(map(option_of, arguments))
-        if folder is None or file.is_absolute():
+        if folder is None or _is_elsewhere(file, job):
             if not options & _WAYS:
                 raise UsageError(
                     f"--config_file {escaped(str(file))}: orch must read its distributed_type, and it is "
@@ -194,6 +199,12 @@ def _config_of(arguments: Sequence[str]) -> str | None:
             _, equals, value = argument.partition("=")
             found = value if equals else after
     return found
+
+
+def _is_elsewhere(file: Path, job: Job) -> bool:
+    """Tell whether a path from where the ranks start is not in the folder that is copied to the nodes."""
+    below = posixpath.normpath(posixpath.join(job.folder, file))
+    return file.is_absolute() or below.split("/")[0] == ".."
 
 
 def _found(job: Job, folder: Path | None) -> Path | None:

@@ -22,6 +22,7 @@ NAMES = tuple(
 """What such a file is called beside a script; `accelerate config` calls its own default_config.yaml."""
 
 _MAX_BYTES = 1 << 20
+_KIND = "distributed_type"
 _TRUE = {"true", "yes", "on"}
 _OF_TORCHRUN = {"FSDP", "DEEPSPEED", "MEGATRON_LM"}
 _SIMPLE = {"NO", "MULTI_CPU"}
@@ -60,8 +61,8 @@ def find_config(folders: Iterator[Path]) -> Path | None:
 def read_config(file: Path) -> Config:
     """Return the configuration in `file`. Raises UsageError if orch cannot launch with it."""
     shown = escaped(str(file))
-    values = _values(file)
-    kind, line = values.get("distributed_type", ("", 1))
+    values = _values(_text(file), str(file))
+    kind, line = values.get(_KIND, ("", 1))
     if not kind:
         raise UsageError(
             f"{shown}: there is no distributed_type, which Accelerate needs",
@@ -86,30 +87,40 @@ def read_config(file: Path) -> Config:
 
 
 def _is_config(file: Path) -> bool:
+    """Tell whether a file is a configuration, also one with a mistake, which `read_config` reports."""
     try:
-        return "distributed_type" in _values(file)
-    except UsageError:
+        text = _text(file)
+    except UsageError:  # the copy to the nodes reports what cannot be read
         return False
-
-
-def _values(file: Path) -> dict[str, tuple[str, int]]:
-    """Return the scalars at the top of a YAML or JSON file by key, each with its line (from 1)."""
-    # Slow to import, and the help of commands lists the launchers.
-    from ruamel.yaml.nodes import MappingNode, ScalarNode
-
-    from orchestrator.inventory.problems import Problems
-    from orchestrator.inventory.yaml_nodes import NotYaml, compose, position
-
-    shown = escaped(str(file))
-    problems = Problems(shown)
     try:
-        root = compose(read_bounded(file, _MAX_BYTES).decode("utf-8-sig"), problems)
+        return _KIND in _values(text, str(file))
+    except UsageError:
+        return _KIND in text
+
+
+def _text(file: Path) -> str:
+    shown = escaped(str(file))
+    try:
+        return read_bounded(file, _MAX_BYTES).decode("utf-8-sig")
     except FileNotFoundError:
         raise UsageError(f"{shown}: there is no such file") from None
     except UnicodeDecodeError:
         raise UsageError(f"{shown}: not a text file in UTF-8") from None
     except Unreadable as error:
         raise UsageError(f"{shown}: {error}") from None
+
+
+def _values(text: str, source: str) -> dict[str, tuple[str, int]]:
+    """Return the scalars at the top of YAML or JSON by key, each with its line (from 1)."""
+    # Slow to import, and the help of commands lists the launchers.
+    from ruamel.yaml.nodes import MappingNode, ScalarNode
+
+    from orchestrator.inventory.problems import Problems
+    from orchestrator.inventory.yaml_nodes import NotYaml, compose, position
+
+    problems = Problems(source)
+    try:
+        root = compose(text, problems)
     except NotYaml:
         raise UsageError(problems.error().message) from None
     if not isinstance(root, MappingNode):

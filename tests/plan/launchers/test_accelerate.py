@@ -138,6 +138,13 @@ def test_other_file_of_that_name_is_no_configuration(tmp_path: Path) -> None:
     assert configured(None).launcher_arguments == ()
 
 
+def test_configuration_with_a_mistake_is_refused_and_not_left_out(tmp_path: Path) -> None:
+    (tmp_path / "accelerate_config.yaml").write_text("distributed_type: FSDP\nfsdp_config: [\n")
+    assert LAUNCHER.why_chosen(SCRIPT, Job("train.py"), tmp_path) is not None
+    with pytest.raises(UsageError, match=r"accelerate_config\.yaml:3:1: not valid YAML"):
+        configured(tmp_path)
+
+
 def test_variable_of_the_job_wins_over_the_configuration(tmp_path: Path) -> None:
     (tmp_path / "accelerate_config.yaml").write_text("distributed_type: NO\ngpu_ids: '1'\n")
     given = {"CUDA_VISIBLE_DEVICES": "3"}
@@ -176,6 +183,17 @@ def test_configuration_that_orch_cannot_read_needs_its_type(tmp_path: Path) -> N
         assert configured(folder, *given).launcher_arguments == given
     with pytest.raises(UsageError, match=r"none\.yaml: there is no such file"):
         configured(tmp_path, "--config_file=none.yaml")
+    with pytest.raises(UsageError, match="--config_file: it names no file"):
+        configured(tmp_path, "--config_file")
+
+
+def test_configuration_beside_the_copied_folder_needs_its_type(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text(FSDP)
+    (tmp_path / "src").mkdir()
+    with pytest.raises(UsageError, match=r"\.\./c\.yaml: .* not in the folder that is copied"):
+        configured(tmp_path / "src", "--config_file=../c.yaml")
+    job = Job("train.py", launcher_arguments=("--config_file=../c.yaml",), folder="src")
+    assert LAUNCHER.configure(job, tmp_path / "src") == job
 
 
 @pytest.mark.parametrize(
