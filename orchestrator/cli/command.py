@@ -151,15 +151,22 @@ class Command(TyperCommand):
                 log_to_stderr(verbosity)
             if file is not None:
                 log_to_file(file)
-        if (text := file_defaults.describe(ctx)) is not None:
-            from orchestrator.util.log import logger
+        if (text := file_defaults.describe(ctx)) is None:
+            return super().invoke(ctx)
+        from orchestrator.errors import UsageError
+        from orchestrator.ui.stderr import Stderr
+        from orchestrator.util.log import logger
 
-            logger("defaults").info("%s", text)
-            if ctx.params.get("dry_run"):
-                from orchestrator.ui.stderr import Stderr
-
+        logger("defaults").info("%s", text)
+        is_shown = bool(ctx.params.get("dry_run"))
+        if is_shown:
+            Stderr().line(text)
+        try:
+            return super().invoke(ctx)
+        except UsageError:  # perhaps of an option that was not typed
+            if not is_shown and not verbosity:
                 Stderr().line(text)
-        return super().invoke(ctx)
+            raise
 
 
 def _is_argument(parameter: Any) -> bool:

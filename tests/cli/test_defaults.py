@@ -229,3 +229,15 @@ def test_dry_run_and_log_say_which_file_sets_what(orch: Orch, tmp_path: Path) ->
         "defaults from"
         not in orch("launch", "--dry-run", "--local", "1", "t.py", ORCH_CONFIG="/dev/null").stderr
     )
+
+
+def test_error_of_an_option_names_the_file_that_may_set_it(tmp_path: Path, orch: Orch) -> None:
+    (tmp_path / "orch.toml").write_text("hosts = '../node0'\nlauncher = 'none'\n")
+    (tmp_path / "train.py").touch()
+    used = "orch: defaults from orch.toml: hosts, launcher\n"
+    done = orch("launch", "train.py")
+    assert (done.returncode, done.stderr.startswith(f"{used}orch: -H")) == (2, True)
+    done = orch("launch", "--dry-run", "train.py")
+    assert (done.returncode, done.stderr.count(used)) == (2, 1)
+    done = orch("launch", "-H", "../node1", "--launcher", "direct", "train.py")
+    assert (done.returncode, "defaults" in done.stderr) == (2, False)
