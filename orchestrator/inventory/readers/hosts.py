@@ -14,7 +14,8 @@ from orchestrator.inventory.problems import Problems, TooMany
 from orchestrator.inventory.ranges import HostSpec, expand, split_expression
 from orchestrator.inventory.readers.base import Reader, Source
 from orchestrator.inventory.values import whole_number
-from orchestrator.util.text import quoted
+from orchestrator.util.quoting import line_to_paste
+from orchestrator.util.text import escaped, quoted
 
 _OPTION = "-H"
 _AUTO = ("*", "auto", None)
@@ -34,6 +35,12 @@ class HostsReader(Reader):
         return ""
 
     def read(self, source: Source) -> Inventory:
+        if source.path is not None and source.path.is_file():  # DeepSpeed's -H names a file
+            raise InventoryError(
+                f"{_OPTION} {escaped(source.given)}: this is a file, not a host",
+                remedy=f"{line_to_paste(['-i', source.given])} reads the hosts in it; for a host of that "
+                f"name: {line_to_paste([_OPTION, f'{source.given}:auto'])}",
+            )
         problems = Problems(_OPTION)
         hosts = SlotList(problems)
         try:

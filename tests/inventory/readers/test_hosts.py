@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from orchestrator.errors import InventoryError
@@ -63,3 +65,13 @@ def test_faults_are_all_reported(given: str, faults: list[tuple[int, str]]) -> N
 def test_no_hosts_at_all_raises(given: str) -> None:
     with pytest.raises(InventoryError, match=r"^-H: expected hosts, as in node0:8,node1:4"):
         load(f"hosts:{given}")
+
+
+def test_file_in_place_of_hosts_raises(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "node0").write_text("n1 slots=8\n")
+    with pytest.raises(InventoryError, match="-H node0: this is a file") as caught:
+        load("hosts:node0")
+    assert "-i node0 " in (caught.value.remedy or "")
+    (host,) = load("hosts:node0:auto").hosts
+    assert (host.name, host.devices) == ("node0", "auto")
