@@ -147,10 +147,23 @@ def _require_harmless(choice: TransportChoice, inventory: DefaultInventory) -> N
         what = (
             "runs a program on this machine" if choice.name == _RUNS_PROGRAM else "trusts host keys"
         )
-        raise InventoryError(
-            f"{choice.place}: this transport {what}, and {inventory.place} names the inventory, not you",
-            remedy=f"read it, then name it yourself: {line_to_paste(['-i', inventory.path])}",
-        )
+        raise _not_yours(f"{choice.place}: this transport {what}", inventory)
+
+
+def _require_no_keys(inventory: Inventory, named: DefaultInventory) -> None:
+    """Raise InventoryError if the inventory decides which keys of hosts this machine trusts."""
+    for host in (*inventory.hosts, *inventory.spares):
+        if host.known_hosts is not None:
+            raise _not_yours(
+                f"{escaped(named.path)}: {host.name}: known_hosts trusts host keys", named
+            )
+
+
+def _not_yours(what: str, inventory: DefaultInventory) -> InventoryError:
+    return InventoryError(
+        f"{what}, and {inventory.place} names the inventory, not you",
+        remedy=f"read it, then name it yourself: {line_to_paste(['-i', inventory.path])}",
+    )
 
 
 def _require_own(source: Path) -> None:
@@ -181,8 +194,11 @@ def read_hosts(hosts: Hosts | None, note: Note | None = None) -> Inventory:
     if hosts is None or isinstance(hosts, str):
         return load(hosts or default_inventory(), note, registry.names)
     if isinstance(hosts, PathLike):
-        is_default = isinstance(hosts, DefaultInventory)
-        return load(Path(hosts), note, registry.names, only_data=is_default)
+        default = hosts if isinstance(hosts, DefaultInventory) else None
+        inventory = load(Path(hosts), note, registry.names, only_data=default is not None)
+        if default is not None:
+            _require_no_keys(inventory, default)
+        return inventory
     return parse(json.dumps({"hosts": list(hosts)}), Path("hosts"), registry.names)
 
 

@@ -241,3 +241,13 @@ def test_error_of_an_option_names_the_file_that_may_set_it(tmp_path: Path, orch:
     assert (done.returncode, done.stderr.count(used)) == (2, 1)
     done = orch("launch", "-H", "../node1", "--launcher", "direct", "train.py")
     assert (done.returncode, "defaults" in done.stderr) == (2, False)
+
+
+def test_default_inventory_trusts_no_host_keys(tmp_path: Path, orch: Orch) -> None:
+    (tmp_path / "orch.toml").write_text("inventory = 'hosts.yaml'\n")
+    (tmp_path / "hosts.yaml").write_text("hosts: [{name: node0.invalid, known_hosts: keys}]\n")
+    done = orch("nodes")
+    assert done.returncode == 2
+    assert "hosts.yaml: node0.invalid: known_hosts trusts host keys, and orch.toml:1:1 " in done.stderr
+    assert "name it yourself: -i hosts.yaml\n" in done.stderr
+    assert "trusts" not in orch("nodes", "-i", "hosts.yaml").stderr
