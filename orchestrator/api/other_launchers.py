@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
@@ -154,7 +155,7 @@ def refuse_command(words: Sequence[str], module: bool, before: Sequence[str]) ->
         return
     if not module and len(words) == 1:
         words = _split(words[0])
-        if len(words) > 1 and Path(words[0]).is_file():
+        if len(words) > 1 and os.path.isfile(words[0]):  # noqa: PTH113 - of any length
             raise UsageError(
                 "SCRIPT and its arguments are in one pair of quotes",
                 remedy=f"type: {_shown(['orch', 'launch', *before, *words])}",
@@ -207,7 +208,7 @@ def is_command(word: str) -> bool:
 
 def _split(word: str) -> Sequence[str]:
     """Return the words of a command that was typed as one quoted word."""
-    if " " not in word or Path(word).exists():
+    if " " not in word or os.path.exists(word):  # noqa: PTH110 - of any length
         return [word]
     try:
         return shlex.split(word) or [word]

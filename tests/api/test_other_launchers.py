@@ -98,6 +98,14 @@ def test_hosts_of_the_command_are_kept_unless_orch_has_its_own(command: str, lin
         assert f"→ type: orch launch {shlex.join(own)} {kept}" in refused(command, *own)
 
 
+def test_long_command_in_one_pair_of_quotes_is_answered() -> None:
+    words = ["train.py", "--note", "x" * 300]
+    with pytest.raises(UsageError, match="in one pair of quotes"):
+        refuse_command([" ".join(words)], False, ())
+    with pytest.raises(UsageError, match="`python` is not needed"):
+        refuse_command([" ".join(["python", *words])], False, ())
+
+
 def test_module_of_a_launcher_is_answered_as_its_command(here: Path) -> None:
     said = refused("torch.distributed.run --nproc-per-node 2 train.py", "-m", module=True)
     assert said.endswith("→ type: orch launch --nproc 2 train.py")

@@ -248,6 +248,8 @@ def test_default_inventory_trusts_no_host_keys(tmp_path: Path, orch: Orch) -> No
     (tmp_path / "hosts.yaml").write_text("hosts: [{name: node0.invalid, known_hosts: keys}]\n")
     done = orch("nodes")
     assert done.returncode == 2
-    assert "hosts.yaml: node0.invalid: known_hosts trusts host keys, and orch.toml:1:1 " in done.stderr
+    assert (
+        "hosts.yaml: node0.invalid: known_hosts trusts host keys, and orch.toml:1:1 " in done.stderr
+    )
     assert "name it yourself: -i hosts.yaml\n" in done.stderr
     assert "trusts" not in orch("nodes", "-i", "hosts.yaml").stderr

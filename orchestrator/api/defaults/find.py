@@ -80,7 +80,11 @@ def find_source() -> Source | None:
 
 
 def _look(path: Path) -> Source | None:
-    return _read(path) if path.is_file() else None
+    try:
+        is_file = path.is_file()
+    except OSError:  # in a folder that this user cannot search
+        return None
+    return _read(path) if is_file else None
 
 
 def _read(path: Path) -> Source | None:
@@ -98,7 +102,9 @@ def _read(path: Path) -> Source | None:
         place = "" if error.place is None else ":{}:{}".format(*error.place)
         raise UsageError(f"{shown(path)}{place}: {error.text}") from None
     except ValueError as error:
-        raise UsageError(f"{shown(path)}: {error}") from None
+        raise UsageError(
+            f"{shown(path)}: {error}", remedy=f"to ignore it: {VARIABLE}=/dev/null"
+        ) from None
     for key in prefix:
         if not isinstance(table, dict) or key not in table:
             return None

@@ -32,15 +32,17 @@ def deepspeed_variables() -> dict[str, str]:
 
 
 def _read(file: Path) -> Iterator[tuple[str, str]]:
-    if not file.is_file():
-        return
     shown = escaped(str(file))
     try:
+        if not file.is_file():
+            return
         text = read_bounded(file, _MAX_BYTES).decode()
     except UnicodeDecodeError:
         raise UsageError(f"{shown}: not a text file in UTF-8") from None
-    except (OSError, Unreadable) as error:
+    except Unreadable as error:
         raise UsageError(f"{shown}: {error}") from None
+    except OSError as error:
+        raise UsageError(f"{shown}: {error.strerror}") from None
     for number, line in enumerate(map(str.strip, text.split("\n")), 1):
         if line and not line.startswith("#"):
             yield _variable(f"{shown}:{number}", line)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -109,6 +110,35 @@ def test_file_of_another_user_is_refused(folder: Path) -> None:
         UsageError, match=r"orch.toml sets defaults, and it belongs to \S+ \(uid 65534\)"
     ):
         find_source()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become another user")
+def test_folders_that_the_user_cannot_search_have_no_file(folder: Path) -> None:
+    folder.chmod(0o700)
+    os.seteuid(65534)
+    try:
+        assert find_source() is None
+    finally:
+        os.seteuid(0)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become another user")
+def test_file_that_the_user_cannot_read_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        monkeypatch.chdir(name)
+        Path("pyproject.toml").write_text("[project]\n")
+        Path("pyproject.toml").chmod(0o600)
+        os.seteuid(65534)
+        try:
+            with pytest.raises(UsageError, match=r"pyproject\.toml: it cannot be read") as caught:
+                find_source()
+        finally:
+            os.seteuid(0)
+            monkeypatch.undo()
+    assert caught.value.remedy == "to ignore it: ORCH_CONFIG=/dev/null"
 
 
 def test_pyproject_of_another_user_without_the_table_is_no_obstacle(folder: Path) -> None:

@@ -78,6 +78,14 @@ def test_file_that_is_no_text_is_refused(folders: tuple[Path, Path]) -> None:
         deepspeed_variables()
 
 
+def test_file_with_an_impossible_name_is_refused(
+    folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DS_ENV_FILE", "x" * 300)
+    with pytest.raises(UsageError, match="xxx: File name too long"):
+        deepspeed_variables()
+
+
 def in_a_shell(value: str) -> str | None:
     """Return what sh makes of a value as DeepSpeed writes it into a command; None for several words.
 

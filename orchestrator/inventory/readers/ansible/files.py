@@ -25,7 +25,7 @@ _YAML = (".yml", ".yaml", ".json")
 _IGNORED = re.compile(
     r"\..*|(host|group)_vars|vars_plugins|.*(~|\.(pyc|pyo|swp|bak|rpm|md|txt|rst|orig|cfg|retry))"
 )
-_MAX_FILES = 256
+MAX_FILES = 256
 _MAX_DEPTH = 8
 _DYNAMIC = "only ansible-inventory can list the hosts of"
 
@@ -70,8 +70,8 @@ def read_files(source: Source) -> Listing:
     path = source.path
     if path is not None and path.is_dir():
         for number, file in enumerate(files_of(path)):
-            if number == _MAX_FILES:
-                raise InventoryError(f"{source}: over {_MAX_FILES} files in this folder")
+            if number == MAX_FILES:
+                raise InventoryError(f"{source}: over {MAX_FILES} files in this folder")
             _read(Source(str(file)), tree)
     else:
         _read(source, tree)

@@ -9,6 +9,7 @@ from pathlib import Path
 from orchestrator.errors import InventoryError
 from orchestrator.inventory.model import Group, Host, Inventory, Refused
 from orchestrator.inventory.readers.ansible.files import (
+    MAX_FILES,
     files_of,
     is_dynamic,
     is_script,
@@ -50,7 +51,11 @@ class AnsibleReader(Reader):
         return _is_own(source)
 
     def read(self, source: Source) -> Inventory:
-        return _inventory(source, _list(source))
+        try:
+            return _inventory(source, _list(source))
+        except OSError as error:  # of a folder in it
+            place = escaped(str(error.filename or source.given))
+            raise InventoryError(f"{place}: {error.strerror}") from None
 
 
 READER = AnsibleReader()
@@ -77,7 +82,8 @@ def _list(source: Source) -> Listing:
         return _list_names(source)
     if path.is_file() and looks_like_output(source.head):
         return read_output(source.content, str(source))
-    files = list(files_of(path)) if path.is_dir() or path.is_file() else []
+    is_regular = path.is_dir() or path.is_file()
+    files = list(islice(files_of(path), MAX_FILES + 1)) if is_regular else []
     heads = {file: Source(str(file)).head for file in files}
     program = find_program() if files else None
     if scripts := [file for file, head in heads.items() if is_script(file, head)]:

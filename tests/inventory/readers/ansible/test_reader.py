@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -425,3 +426,24 @@ def test_refused_host_is_an_error_of_include_and_can_be_excluded_in_its_words() 
         select(found, include="localhost@a:0")
     assert [host.name for host in select(found, include="a:0").hosts] == ["a"]
     assert [host.name for host in select(found, exclude="localhost@a:0").hosts] == ["a"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become another user")
+def test_folder_that_the_user_cannot_search_is_an_error(folder: Path) -> None:
+    folder.chmod(0o755)
+    (folder / "hosts.ini").write_text("[gpu]\nn1\n")
+    (folder / "group_vars").mkdir(mode=0o700)
+    os.seteuid(65534)
+    try:
+        with pytest.raises(InventoryError, match=r"group_vars.*: Permission denied"):
+            load("hosts.ini")
+    finally:
+        os.seteuid(0)
+
+
+def test_folder_of_many_files_is_refused_before_they_are_read(folder: Path) -> None:
+    (folder / "many").mkdir()
+    for number in range(300):
+        (folder / "many" / f"h{number}").write_text(f"[gpu]\nn{number}\n")
+    with pytest.raises(InventoryError, match="many: over 256 files in this folder"):
+        load("many")
