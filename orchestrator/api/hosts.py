@@ -93,7 +93,7 @@ async def open_hosts(
             yield select(inventory, nodes, exclude, include), transport
         return
     if hosts is not None:
-        raise UsageError("--local and --inventory exclude each other")
+        raise UsageError(f"--local and {option_of(hosts)} exclude each other")
     if given is not None:
         raise UsageError("--local and --transport exclude each other")
     from orchestrator.node.facts import visible_gpus
@@ -106,6 +106,11 @@ async def open_hosts(
     async with EmbeddedTransport(local, root, gpus=visible_gpus()) as cluster:
         inventory = Inventory(hosts=cluster.hosts, main=Main(), source="--local")
         yield select(inventory, nodes, exclude, include), cluster
+
+
+def option_of(hosts: Hosts) -> str:
+    """Return the option of a command that names these hosts."""
+    return "-H" if isinstance(hosts, str) and hosts.startswith("hosts:") else "-i"
 
 
 def _choose(given: HowToReach | None, inventory: Inventory) -> TransportChoice:

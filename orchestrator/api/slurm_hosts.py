@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from orchestrator.api.hosts import HostOptions, Note
+from orchestrator.api.hosts import HostOptions, Note, option_of
 from orchestrator.api.values import seconds
 from orchestrator.control.interrupts import Interrupts
 from orchestrator.errors import LaunchError, UsageError
@@ -43,8 +43,9 @@ async def slurm_hosts(
         yield given
         return
     for name, option in _CHOICES.items():
-        if options.get(name) is not None:
-            raise UsageError(f"--slurm and {option} exclude each other")
+        if (value := options.get(name)) is not None:
+            named = option_of(value) if name == "hosts" else option
+            raise UsageError(f"--slurm and {named} exclude each other")
     words, tell = read_options(asked), note or (lambda text: None)
     timeout = seconds("--connect-timeout", options.get("connect_timeout"), 0.1)
     login = _login(options, timeout)

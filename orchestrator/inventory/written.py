@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from orchestrator.inventory.draft import PLAIN
 from orchestrator.inventory.model import Host, Inventory, Settings
 from orchestrator.inventory.readers.orch_yaml import parse
 from orchestrator.util.text import quoted
+
+_OF_TEXT = re.compile(r" on line \d+$")  # of the text that was written here, which no one sees
 
 
 def as_yaml(inventory: Inventory) -> str:
@@ -89,7 +92,7 @@ def _require_same(text: str, inventory: Inventory) -> None:
     try:
         found = parse(text, Path("/") / "written")
     except InventoryError as error:
-        faults = "\n".join(problem.message for problem in error.problems)
+        faults = "\n".join(_OF_TEXT.sub("", problem.message) for problem in error.problems)
         raise InventoryError(f"orch's YAML cannot hold this inventory: {faults}") from None
     for name in ("hosts", "spares", "main"):
         if getattr(found, name) != getattr(inventory, name):

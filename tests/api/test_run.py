@@ -285,7 +285,7 @@ def test_unknown_keyword_is_a_type_error_that_names_the_one_that_is_meant(
     ("options", "message"),
     [
         ({"local": 0}, "--local 0: expected a number from 1 to 64"),
-        ({"local": 1, "hosts": "x.yaml"}, "--local and --inventory exclude each other"),
+        ({"local": 1, "hosts": "x.yaml"}, "--local and -i exclude each other"),
         ({"hosts": "none.yaml"}, "none.yaml: there is no such inventory"),
         ({"hosts": ["a b"]}, "hosts"),
         ({"local": 1, "timeout": "soon"}, "--timeout soon: expected a time of at least 0 s"),

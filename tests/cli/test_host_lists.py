@@ -39,9 +39,9 @@ def test_faults_of_a_hostfile_are_all_shown(tmp_path: Path, orch: Orch) -> None:
     [
         (["nodes", "-i", "x"], "-H and -i exclude each other"),
         (["prepare", "-i", "x"], "-H and -i exclude each other"),
-        (["exec", "--local", "2"], "--local and --inventory exclude each other"),
+        (["exec", "--local", "2"], "--local and -H exclude each other"),
         (["ssh", "--run", "x"], "leave out --inventory, --hosts and --local"),
-        (["launch", "--slurm", "-N1"], "--slurm and -i exclude each other"),
+        (["launch", "--slurm", "-N1"], "--slurm and -H exclude each other"),
     ],
 )
 def test_hosts_exclude_other_lists(

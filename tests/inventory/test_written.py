@@ -98,7 +98,7 @@ def test_what_hosts_have_in_common_is_written_once() -> None:
     [
         (
             Inventory(hosts=(Host(name="a", address="x"), Host(name="b", address="x")), source=""),
-            "'b' has the same address, port and proxy_jump as 'a'",
+            "'b' has the same address, port and proxy_jump as 'a'$",
         ),
         (
             Inventory(
