@@ -30,7 +30,8 @@ def shell_commands(plan: Plan) -> Iterator[str]:
         for process in node.processes:
             environment = {**node.environment, **process.environment}
             argv = masked_words(process.argv, known_secrets(environment))
-            variables = list(_env_words(environment, plan.secrets))
+            secrets = plan.secrets - process.environment.keys()  # which the launcher replaces
+            variables = list(_env_words(environment, secrets))
             if argv != process.argv or any(MASK in word for word in variables):
                 yield f"# {MASK} stands for a secret: insert it before you paste this"
             words = [*variables, *map(_word, argv)]

@@ -21,6 +21,14 @@ def plan_of(*arguments: str, gpus: int = 2, **job: Any) -> Plan:
     )
 
 
+def test_variable_of_the_launcher_is_shown_though_a_secret_one_has_its_name() -> None:
+    plan = plan_of(environment={"RANK": "9", "SEED": "9"}, secrets=frozenset({"RANK", "SEED"}))
+    first, second = [line for line in shell_commands(plan) if not line.startswith("#")]
+    assert " RANK=0 " in first
+    assert " RANK=1 " in second
+    assert ' SEED="$SEED" ' in second
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_numa_binding_is_that_of_every_rank(mode: str) -> None:
     for arguments in ([f"--numa-binding={mode}"], ["--numa_binding", mode]):
