@@ -39,7 +39,7 @@ def select(
         wanted = set(slots)
         rest = included(every, slots)
         rest += [host for host in every if host.name not in wanted]
-        _require_usable(inventory, wanted, set())
+        _require_usable(inventory, wanted, set(), "--include without")
     else:
         if nodes is not None:
             wanted = names_of(inventory, "--nodes", nodes)
@@ -57,8 +57,13 @@ def select(
     return inventory.model_copy(update={"hosts": left, "spares": spares, "refused": ()})
 
 
-def _require_usable(inventory: Inventory, wanted: set[str] | None, unwanted: set[str]) -> None:
-    """Raise InventoryError, with all reasons, if a host is selected that orch cannot use."""
+def _require_usable(
+    inventory: Inventory, wanted: set[str] | None, unwanted: set[str], without: str = "--exclude"
+) -> None:
+    """Raise InventoryError, with all reasons, if a host is selected that orch cannot use.
+
+    `without` is how to select others.
+    """
     refused = [
         each
         for each in inventory.refused
@@ -72,7 +77,7 @@ def _require_usable(inventory: Inventory, wanted: set[str] | None, unwanted: set
     remedy = None
     if inventory.hosts and len(refused) <= _MAX_SHOWN:
         names = ",".join(escaped(each.name) for each in refused)
-        remedy = f"leave out {counted(len(refused), 'host')}: --exclude {names}"
+        remedy = f"leave out {counted(len(refused), 'host')}: {without} {names}"
     elif inventory.hosts:
         remedy = "--nodes @GROUP selects hosts that orch can use"
     raise InventoryError("\n".join(reasons), remedy=remedy)

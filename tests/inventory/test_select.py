@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from orchestrator.errors import InventoryError
 from orchestrator.inventory import Host, Inventory, select
+from orchestrator.inventory.model import Refused
 from orchestrator.inventory.readers.orch_yaml import parse
 
 CLUSTER = parse("hosts: ['node[0-3]', gpu-a, gpu-b]", Path("hosts.yaml"))
@@ -98,3 +99,20 @@ def test_nodes_and_exclude_are_complements(numbers: list[int], data: st.DataObje
     dropped = names(select(inventory, exclude=",".join(chosen)))
     assert kept == [name for name in every if name in chosen]
     assert dropped == [name for name in every if name not in chosen]
+
+
+def test_select_of_a_host_that_orch_cannot_use_says_how_to_leave_it_out() -> None:
+    inventory = Inventory(
+        hosts=(Host(name="a", address="a"),),
+        refused=(Refused(name="w", reason="w: no SSH"),),
+        source="",
+    )
+    for options, remedy in (
+        ({}, "leave out 1 host: --exclude w"),
+        ({"nodes": "a,w"}, "leave out 1 host: --exclude w"),
+        ({"include": "a:0@w"}, "leave out 1 host: --include without w"),
+    ):
+        with pytest.raises(InventoryError, match="w: no SSH") as caught:
+            select(inventory, **options)
+        assert caught.value.remedy == remedy
+    assert [host.name for host in select(inventory, exclude="w").hosts] == ["a"]
