@@ -319,6 +319,7 @@ def test_keywords_are_the_options_of_the_command_line() -> None:
     from orchestrator.cli.app import app
 
     shown = {
+        "host_list",  # another spelling of hosts
         "output",
         "rank",
         "timestamps",
