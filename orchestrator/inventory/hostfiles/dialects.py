@@ -77,6 +77,13 @@ def read_hosts(lines: Sequence[Line], dialect: Dialect, problems: Problems) -> S
     return hosts
 
 
+def hosts_by_rank(lines: Sequence[Line]) -> list[str]:
+    """Return the host of each rank, in lower case, of lines that were read as a rankfile without faults."""
+    targets = [line.words[1] for line in lines]
+    targets.sort(key=lambda target: whole_number(target.key) or 0)
+    return [(target.value or "").rpartition("@")[2].casefold() for target in targets]
+
+
 def _require_slots(each: Slots, problems: Problems) -> None:
     """Report a host without slots among others: an error for DeepSpeed, for Open MPI as many as CPUs."""
     if not each.given:

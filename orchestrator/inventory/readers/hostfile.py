@@ -9,9 +9,11 @@ from orchestrator.errors import InventoryError
 from orchestrator.inventory.hostfiles.dialects import (
     HYDRA_KEYS,
     MAX_SLOTS,
+    RANKFILE,
     SLOTS,
     Dialect,
     dialect_of,
+    hosts_by_rank,
     read_hosts,
 )
 from orchestrator.inventory.hostfiles.lines import Line, decode, read_lines
@@ -51,10 +53,24 @@ class HostfileReader(Reader):
         return dialect_of(lines).name if lines else self.help
 
     def read(self, source: Source) -> Inventory:
-        return Inventory(hosts=hosts_in(source), source=source.path or str(source))
+        lines = list(read_lines(decode(source.content)))
+        hosts = hosts_of(lines, source.given)
+        if dialect_of(lines) is RANKFILE and hosts_by_rank(lines) != _by_rank(hosts):
+            source.notes.append("the ranks of a host are numbered one after another, not as there")
+        return Inventory(hosts=hosts, source=source.path or str(source))
 
 
 READER = HostfileReader()
+
+
+def _by_rank(hosts: Sequence[Host]) -> list[str]:
+    """Return the host of each rank as orch numbers them, in lower case."""
+    return [
+        host.address.casefold()
+        for host in hosts
+        if isinstance(host.devices, int)
+        for _ in range(host.devices)
+    ]
 
 
 def hosts_in(source: Source, dialect: Dialect | None = None) -> tuple[Host, ...]:

@@ -131,3 +131,21 @@ def test_any_text_is_read_or_refused_with_places(
         assert str(error).replace("\n", "").isprintable()
     else:
         assert len({host.name.casefold() for host in hosts}) == len(hosts)
+
+
+@pytest.mark.parametrize(
+    ("ranks", "is_kept"),
+    [
+        ("rank 0=me@n0 slot=0\nrank 1=n0 slot=1\n", True),
+        ("rank 0=n0\nrank 1=n1\n", True),
+        ("rank 0=n0\nrank 1=n1\nrank 2=n0\n", False),
+        ("rank 1=n1\nrank 0=n0\n", False),
+    ],
+)
+def test_ranks_that_are_numbered_otherwise_than_in_a_rankfile_are_a_note(
+    tmp_path: Path, ranks: str, is_kept: bool
+) -> None:
+    (tmp_path / "rankfile").write_text(ranks)
+    notes: list[str] = []
+    load(str(tmp_path / "rankfile"), notes.append)
+    assert any("numbered one after another" in note for note in notes) is not is_kept
