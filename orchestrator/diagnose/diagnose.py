@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from signal import SIGTERM
@@ -133,7 +134,7 @@ def _hit(group: Group, positions: Mapping[str, int]) -> Hit:
     )
     details = matches[0].details
     cause = signature.cause.format_map(details)
-    if signature.id == "nccl.watchdog" and (ranks := _lagging(group)):
+    if signature.id == "nccl.watchdog" and (ranks := _lagging(group) or _at_odds(group)):
         cause = f"{cause}; {ranks}"
     return Hit(
         signature=signature,
@@ -168,8 +169,33 @@ def _lagging(group: Group) -> str | None:
         if details["member"] not in ("?", str(rank)):
             return None
         collectives.setdefault(rank, (int(details["number"]), details["operation"]))
-    if len(set(collectives.values())) < 2:
+    if len({number for number, _ in collectives.values()}) < 2:
         return None
     number, operation = earliest = min(collectives.values())
     ranks = sorted(rank for rank, collective in collectives.items() if collective == earliest)
     return f"rank {folded(ranks)} is at {operation} number {number}, others are further"
+
+
+# Of these, all ranks of a group pass the same size.
+_SAME_SIZE = re.compile(r"_?(?:ALLREDUCE|ALLGATHER|REDUCE_SCATTER|BROADCAST)\w{0,40}$")
+
+
+def _at_odds(group: Group) -> str | None:
+    """Return that ranks call different collectives as the same one of their group, if the log shows it."""
+    at: dict[tuple[str, str], list[int]] = {}
+    numbers = set()
+    for match in group.matches.values():
+        rank, details = match.place.rank, match.details
+        if rank is None or details["member"] not in ("?", str(rank)):
+            return None
+        if not _SAME_SIZE.match(details["operation"]) or not details["size"].isdigit():
+            return None
+        numbers.add(details["number"])
+        at.setdefault((details["operation"], details["size"]), []).append(rank)
+    if len(at) < 2 or len(numbers) != 1:
+        return None
+    calls = ", ".join(
+        f"rank {folded(sorted(set(ranks)))} calls {operation} of {size} elements"
+        for (operation, size), ranks in list(at.items())[:3]
+    )
+    return f"ranks took different paths: {calls}"

@@ -48,7 +48,7 @@ _OTHERS = (
     rf"r\[{_RANK}[\d,…-]*\] ×\d+ +(?:\d+ nodes|{_NODE}) +│ ?",  # orch, folded
     rf"-- +{_NODE} +│ ?",  # orch, a line of a launcher
     rf" {{0,8}}{_RANK}: ",  # srun --label
-    r"(?!python)(?P<node>(?=[a-z.-]*\d)[a-z0-9][a-z0-9.-]{0,252}):(?: |$)",  # pdsh, clush
+    r"(?!python|mlx\d)(?P<node>(?=[a-z.-]*\d)[a-z0-9][a-z0-9.-]{0,252}):(?: |$)",  # pdsh, clush
     r"(?P<node>[A-Za-z0-9][\w.-]{0,252}-\d{1,5}) {2,64}\| ?",  # docker compose
     r"(?P<node>[\w.-]{1,253}):\d{1,8}:\d{1,8} \[\d{1,4}\] (?=(?:[\w./]{1,64}:\d+ )?NCCL )",  # NCCL
 )

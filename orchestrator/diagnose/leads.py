@@ -10,7 +10,7 @@ MAX_LEADS = 5
 
 _WORD = re.compile(
     rb"(?i:\b(?:error|fatal|failed|failure|failing|exception|abort(?:ed|ing)?|cannot|refused|denied|unable|"
-    rb"panic|killed)\b)"
+    rb"panic|killed)\b)|\b[A-Z][A-Za-z]{1,60}(?:Error|Exception): "
 )
 _TAIL = 32 * 1024  # bytes at the end of a block in which they are looked for
 # Counts of errors, and the names of metrics and options.

@@ -74,7 +74,7 @@ class PythonError:
     `file`, `line` and `function` are those of the innermost frame in the user's own code, which is not in
     the standard library or an installed package; None if there is no such frame. `because` is the exception
     that it was raised from, or that was being handled. `library` is the file of the innermost frame, below
-    `site-packages/`, if it is in an installed package.
+    `site-packages/`, if it is in an installed package, and `call` what its line calls or asserts.
     """
 
     type: str
@@ -84,6 +84,7 @@ class PythonError:
     function: str | None = None
     because: PythonError | None = None
     library: str | None = None
+    call: str | None = None
 
     @property
     def summary(self) -> str:

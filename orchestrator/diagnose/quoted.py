@@ -1,4 +1,4 @@
-"""Tell the text of a failure from a mention of it: settings that are printed, and texts to train on."""
+"""Tell the text of a failure from a mention of it: settings, commands, texts to train on."""
 
 from __future__ import annotations
 
@@ -24,16 +24,33 @@ _OUTPUT = frozenset(
     )
 )
 _SETTING = re.compile(r"^\s{0,40}(?:- )?(?P<key>[a-z][\w.-]{0,60})\s?[:=]\s?[\"'\[]")
+# Not a setting: `torch.distributed.DistBackendError: [1] is setting up NCCL communicator`.
+_EXCEPTION = re.compile(r"(?:^|\.)[A-Z]\w{0,80}$")
+# `+ srun ...` of `sh -x`, a comment, and lines of a dialogue to train on.
+_COMMAND = re.compile(r"\+{1,4} [\w./(\[]|# \w|echo [\"']")
+_DIALOGUE = re.compile(
+    r"<\|\w{1,40}\|?>|\[/?INST\]|### (?:Instruction|Response|Input|Human|Assistant)\b"
+    r"|(?:^|\W)Q: .{0,400}\?|^(?:user|assistant|human|system) ?: "
+    r"|^\[?(?i:sample|prompt|completion|generated|generation|decoded|question|answer|instruction)s?"
+    r"(?:[ #_]{1,2}(?:\d{1,9}|text|output|prompt|generation|user|assistant))?[\]:]"
+)
 _MAX_BEFORE = 4096
 
 
-def is_quoted(text: str, start: int) -> bool:
-    """Tell whether what starts at `start` of a line is part of a value: of a setting, or of an example.
+def is_quoted(text: str, start: int, end: int) -> bool:
+    """Tell whether what is from `start` to `end` in a line is only mentioned there.
+
+    It is part of a value, of a setting or an example, of a command that a shell shows, of a dialogue, or of
+    a text in backquotes.
 
     `{"prompt": "fix CUDA out of memory"}` and `on_error: 'No space left on device'` only quote; a value
     whose key is `message`, `error` or the like is what a program said.
     """
     before = text[max(0, start - _MAX_BEFORE) : start]
+    if _COMMAND.match(text) or _DIALOGUE.search(before):
+        return True
+    if before.count("`") % 2 and "`" not in text[start:end] and "`" in text[end:]:
+        return True
     if not ('"' in before or "'" in before):
         return False
     last = None
@@ -41,4 +58,6 @@ def is_quoted(text: str, start: int) -> bool:
         pass
     if last is None:
         last = _SETTING.match(before)
+        if last is not None and _EXCEPTION.search(last["key"]):
+            return False
     return last is not None and last["key"].lower() not in _OUTPUT

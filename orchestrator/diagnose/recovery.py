@@ -22,8 +22,15 @@ _SUCCESS = re.compile(
     rb"worker group successfully finished|`Trainer\.fit` stopped: |"
     rb"\bTraining (?:completed|finished|done)\b|Completed store-based barrier|"
     rb"[Ss]uccessfully (?:re)?connected|\b[Rr]econnected\b|[Rr]etry (?:succeeded|successful)|"
-    rb"(?:exited with|exit|return) code:? 0\b"
+    rb"(?:exited with|exit|return) code:? 0\b|'train_runtime': \d"
 )
+# In the line itself: the program says that it goes on without what failed, or tries again.
+_CONTINUES = re.compile(
+    r"(?i:\bfall(?:ing|s)? ?back\b|\bwill (?:retry|try again|be (?:ignored|disabled|skipped))\b|"
+    r"\bretrying\b|\((?:ignored|optional)\b|"
+    r"\btrying (?:again|another|(?:a )?(?:smaller|larger) |batch size))"
+)
+_GIVES_UP = re.compile(r"(?i:\bgiving up|\bno more retries|\bretries (?:exhausted|exceeded))")
 _LINES = 3  # of progress that show that a line was no failure
 _LINES_AFTER_EXCEPTION = 20
 
@@ -41,6 +48,11 @@ class Recovery:
     def __init__(self) -> None:
         self._open: dict[int, _Suspicion] = {}
         self._source = ""
+
+    @staticmethod
+    def is_announced(text: str) -> bool:
+        """Tell whether a line says itself that the program continues: it retries, or falls back."""
+        return _CONTINUES.search(text) is not None and _GIVES_UP.search(text) is None
 
     def start(self, source: str) -> None:
         """Start with a source; what is still suspected in the one before stays so."""
@@ -63,11 +75,24 @@ class Recovery:
         done = [success.start() for success in _SUCCESS.finditer(lines, first)]
         for key, suspicion in list(self._open.items()):
             suspicion.needed -= sum(at > suspicion.at for at in found)
-            if suspicion.needed <= 0 or any(at > suspicion.at for at in done):
+            if (
+                suspicion.needed <= 0
+                or any(at > suspicion.at for at in done)
+                or _is_undone(suspicion, lines)
+            ):
                 suspicion.group.standing.discard(self._source)
                 del self._open[key]
             else:
                 suspicion.at = -1
+
+
+def _is_undone(suspicion: _Suspicion, lines: bytes) -> bool:
+    """Tell whether a line after the suspicion says that the same thing succeeded after all."""
+    text = suspicion.group.signature.undone_by
+    return (
+        text is not None
+        and re.compile(text.encode()).search(lines, max(0, suspicion.at)) is not None
+    )
 
 
 def _progress(lines: bytes, start: int) -> list[int]:

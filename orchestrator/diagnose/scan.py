@@ -18,7 +18,7 @@ from orchestrator.diagnose.leads import MAX_LEADS, leads
 from orchestrator.diagnose.model import Exit, Match, Place, PythonError, Source
 from orchestrator.diagnose.quoted import is_quoted
 from orchestrator.diagnose.recovery import Recovery
-from orchestrator.diagnose.signature import Signature
+from orchestrator.diagnose.signature import Kind, Signature
 from orchestrator.diagnose.signatures.python import EXCEPTION
 from orchestrator.diagnose.table import Rule, Rules, rules
 from orchestrator.diagnose.traceback import (
@@ -91,8 +91,13 @@ class Scan:
         self._lines = b""
         self.leads += self._leads
 
-    def error(self, error: PythonError, place: Place, *, is_logged: bool = False) -> Group:
-        """Add an exception, by the first match of the most important kind in its chain."""
+    def error(
+        self, error: PythonError, place: Place, *, is_logged: bool = False, before: bytes = b""
+    ) -> Group:
+        """Add an exception, by the first match of the most important kind in its chain.
+
+        `before` are the lines before it.
+        """
         links = [error]
         while (because := links[-1].because) is not None:
             links.append(because)
@@ -106,6 +111,7 @@ class Scan:
         fit = min(fits, key=lambda found: found[:3])[3] if fits else None
         signature = fit.rule.signature if fit else EXCEPTION
         text, details = (fit.text, fit.details) if fit else (error.summary, ())
+        signature = stage.explained(signature, text, before)
         return self._findings.add(
             signature, match(place, text, details, error, is_logged=is_logged)
         )
@@ -206,14 +212,18 @@ class Scan:
 
     def _close(self) -> None:
         for traceback in self._tracebacks.values():
-            self._add_raised(traceback.close(), self._block_start)
+            self._add_raised(traceback.close(), self._block_start, self._lines)
         self._tracebacks.clear()
         self._summaries.clear()
         self._idle = 0
 
-    def _add_raised(self, raised: Raised | None, offset: int) -> None:
+    def _add_raised(self, raised: Raised | None, offset: int, before: bytes | None = None) -> None:
         if raised is not None:
-            group = self.error(raised.error, raised.place, is_logged=raised.is_logged)
+            if before is None:
+                before = self._lines[: max(0, offset - self._block_start)]
+            group = self.error(
+                raised.error, raised.place, is_logged=raised.is_logged, before=before
+            )
             self._suspect(group, offset, is_raised=not raised.is_logged)
 
     def _suspect(self, group: Group, offset: int, *, is_raised: bool) -> None:
@@ -222,12 +232,13 @@ class Scan:
     def _match(self, line: Line, number: int, offset: int) -> Group | None:
         """Add the most important match of the line."""
         fit = _best(line.text, self._near)
-        if fit is None:
+        if fit is None or (
+            fit.rule.signature.kind is Kind.ROOT and Recovery.is_announced(line.text)
+        ):
             return None
         place, signature = self._place(line, number, offset), fit.rule.signature
-        if signature.id == "nccl.watchdog":
-            before = self._lines[: offset - self._block_start]
-            signature = stage.of_timeout(fit.text, before) or signature
+        before = self._lines[: max(0, offset - self._block_start)]
+        signature = stage.explained(signature, fit.text, before)
         group = self._findings.add(signature, match(place, fit.text, fit.details))
         self._suspect(group, offset, is_raised=False)
         return group
@@ -247,10 +258,13 @@ class Scan:
 def _searched(error: PythonError) -> list[str]:
     """Return the lines of an exception in which signatures are searched for.
 
-    The last one says where it was raised, if in an installed package: `(raised in torch/optim/adamw.py)`.
+    The last ones say where it was raised: `(raised by os.remove)`, and if in an installed package
+    `(raised in torch/optim/adamw.py)`.
     """
     lines = error.summary.split("\n")
-    return lines if error.library is None else [*lines, f"{lines[0]} (raised in {error.library})"]
+    raised_by = [] if error.call is None else [f"{lines[0]} (raised by {error.call})"]
+    raised_in = [] if error.library is None else [f"{lines[0]} (raised in {error.library})"]
+    return [*lines, *raised_by, *raised_in]
 
 
 def _starts(block: bytes, texts: Sequence[bytes], from_start: bool) -> list[int]:
@@ -285,7 +299,7 @@ def _best(text: str, rules: Rules) -> _Fit | None:
         for held, group in rules.items()
         if held in raw
         for rule in group
-        if (found := rule.pattern.search(text)) and not is_quoted(text, found.start())
+        if (found := rule.pattern.search(text)) and not is_quoted(text, *found.span())
     ]
     if not fits:
         return None

@@ -32,7 +32,8 @@ class Signature:
     the preflight check that would have reported it before the launch. `is_survivable`: programs also print
     this about optional features, so on a line of its own it counts less than the exception or the signal
     that ended the rank. `is_general`: it only says that something failed; on a line that another
-    signature matches it does not count, and others of its kind precede it. `orch_fix` is what a user of
+    signature matches it does not count, and others of its kind precede it. `undone_by` is a text, as a
+    regular expression, of a later line which says that it succeeded after all. `orch_fix` is what a user of
     orch does, if that differs from `fix`. `file` is the file of a site's signature, None for orch's own.
     """
 
@@ -46,5 +47,6 @@ class Signature:
     check: str | None = None
     is_survivable: bool = False
     is_general: bool = False
+    undone_by: str | None = None
     orch_fix: str | None = None
     file: str | None = None

@@ -44,32 +44,55 @@ SILENT = Signature(
     "iommu=pt",
     kind=Kind.HINT,
 )
-SIGNATURES = (SAVING, UNEVEN, SILENT)
+PREPARING = Signature(
+    id="hang.preparing",
+    meaning="ranks gave up waiting while another one prepared the data",
+    cause="most likely one rank reads or tokenizes the data set while the others wait for it at a barrier, "
+    "and that takes longer than the timeout",
+    fix="prepare the data once before the launch (axolotl preprocess, datasets' save_to_disk), or raise "
+    "the "
+    "timeout: init_process_group(timeout=timedelta(hours=2)), ddp_timeout of transformers",
+    kind=Kind.SYMPTOM,
+    after="a rank that prepares the data",
+)
+SIGNATURES = (SAVING, UNEVEN, PREPARING, SILENT)
 
 _BEFORE = 16 * 1024  # bytes in which the last stage is looked for
 _GATHERS = re.compile(r"OpType=_?(?:ALLGATHER|GATHER|BROADCAST|COALESCED|REDUCE_SCATTER)")
 _STAGE = re.compile(
     rb"(?P<saving>\b(?i:sav(?:e|ing)[ _](?:\w+ ){0,3}(?:model|state|checkpoint|optimizer|weights|ckpt))|"
     rb"(?i:saving (?:\w+ ){0,3}to )|\bwriting (?:\w+ ){0,2}checkpoint)|"
-    rb"(?P<validating>\b(?i:validat(?:ion|ing)|evaluat(?:ion|ing))\b|\bepoch \d+ (?:done|finished|ended))"
+    rb"(?P<validating>\b(?i:validat(?:ion|ing)|evaluat(?:ion|ing))\b|\bepoch \d+ (?:done|finished|ended))|"
+    rb"(?P<preparing>\b(?:[Tt]okenizing|Running tokenizer|Generating \w{1,40} split|Grouping texts|"
+    rb"[Pp]reprocessing|Packing|Map(?: \(num_proc=\d{1,5}\))?:)|\b[Bb]uilding \w{0,20} ?index)|"
+    rb"(?P<training>[\"']?[Ll]oss[\"']?\W{1,5}\d)"
 )
+_WAITS = ("nccl.watchdog", "store.key-missing", "gloo.timed-out")
 _CONNECTED = re.compile(rb"Init COMPLETE|Connected all trees")
 _PEER = re.compile(rb" via P2P/")
 _NCCL = re.compile(rb"NCCL (?:INFO|version)|^\s*$")
 _LAST_LINES = 8
 
 
-def of_timeout(text: str, before: bytes) -> Signature | None:
-    """Return what explains a collective that timed out; None if nothing does.
+def explained(signature: Signature, text: str, before: bytes) -> Signature:
+    """Return what explains a wait that timed out, if `signature` is one; else itself.
 
-    `text` is the line of torch's watchdog, `before` are the lines before it.
+    `text` is its line, `before` are the lines before it.
     """
+    if signature.id not in _WAITS:
+        return signature
     last = None
     for last in _STAGE.finditer(before[-_BEFORE:]):  # noqa: B007 - the last one counts
         pass
-    if last is not None and last["saving"] and _GATHERS.search(text):
-        return SAVING
-    return UNEVEN if last is not None and last["validating"] else None
+    if last is None or last["training"]:
+        return signature
+    if last["preparing"]:
+        return PREPARING
+    if signature.id != "nccl.watchdog":
+        return signature
+    if last["saving"]:
+        return SAVING if _GATHERS.search(text) else signature
+    return UNEVEN
 
 
 def is_silent(end: bytes) -> bool:

@@ -48,14 +48,16 @@ _CHAIN = re.compile(
     r"During handling of the above exception, another exception occurred:$"
     r"|The above exception was the direct cause of the following exception:$"
 )
+# What a line of the source calls or asserts; the rest of it may be any text.
+_CALL = re.compile(r"(?:return )?[\w.]{1,80}(?=\()|assert [\w. ]{1,80}$")
 # The exception follows again as it was first raised, in another process.
 _ORIGIN = re.compile(r"Original Traceback \(|-- Process \d+ terminated with the following error:$")
 # Of a traceback whose header is missing, as in a log that was cut.
 _SURELY = re.compile(
-    r"(?:[\w.]{0,200}\.)?\w{0,80}(?:Error|Exception|Interrupt|Exit|Failure|Timeout|Closed)(?::|$)"
+    r"(?:[\w.]{0,200}\.)?\w{0,80}(?:Error|Exception|Interrupt|Exit|Failure|Failed|Timeout|Closed)(?::|$)"
 )
 _MORE = re.compile(r"nccl[A-Z]\w{1,40}: |Last error:$")
-_OPEN = re.compile(r"\nLast error:$")
+_OPEN = re.compile(r"\nLast error:$|\braised:$")  # NCCL's, torch.compile's
 _PACKAGE = re.compile(r"/(?:site|dist)-packages/(?P<file>.{1,400})$")
 _LIBRARY = re.compile(
     r"^<frozen |/(?:site|dist)-packages/|/lib(?:64)?/python\d[\d.]*/|^/opt/conda/lib/"
@@ -90,6 +92,7 @@ class Traceback:
         self._box = Unboxed()
         self._is_headless = False
         self._library: str | None = None
+        self._call: str | None = None
         self._is_logged = False
         self._is_harmless = self._is_awaited = harmless
         # What precedes the header precedes all lines of a traceback if it precedes the next one.
@@ -155,13 +158,17 @@ class Traceback:
 
     def _start(self) -> None:
         self._frame, self.in_frames, self._lines = None, True, 0
-        self._is_headless, self._library = False, None
+        self._is_headless, self._library, self._call = False, None, None
 
     def _read_frame(self, text: str, place: Place) -> None:
         if self._lines > MAX_LINES:
             self.in_frames = False
         elif not text or text[0] in " \t":
             found = _FRAME.match(text)
+            if found:
+                self._call = None
+            elif self._call is None and (call := _CALL.match(text.strip())):
+                self._call = call[0]
             if found:
                 package = _PACKAGE.search(found["file"])
                 self._library = package["file"] if package else None
@@ -174,7 +181,10 @@ class Traceback:
             message = (found["message"] or "")[:MAX_MESSAGE]
             file, line, function = self._frame or (None, None, None)
             error = PythonError(
-                found["type"], message, file, line, function, self._because, self._library
+                *(found["type"], message, file, line, function),
+                because=self._because,
+                library=self._library,
+                call=self._call,
             )
             self._raised = Raised(error, place, self._is_logged)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
+
 from orchestrator.diagnose import Evidence, Exit, Kind, Source, diagnose
 
 LOST_PEER = b"RuntimeError: [pair.cc:553] Connection closed by peer [10.0.0.17]:4711\n"
@@ -107,3 +109,27 @@ def test_complete_members_are_no_hit() -> None:
 
 def test_verdict_is_never_a_hint() -> None:
     assert diagnose([(Source("log"), [b"step 1: loss=nan\n"])]).verdict is None
+
+
+def _timeout(rank: int, number: int, operation: str, size: int) -> str:
+    return (
+        f"[rank{rank}]:[E1 ProcessGroupNCCL.cpp:565] [Rank {rank}] Watchdog caught collective operation "
+        f"timeout: WorkNCCL(SeqNum={number}, OpType={operation}, NumelIn={size}, NumelOut=8, "
+        "Timeout(ms)=1800000) ran for 1800007 milliseconds before timing out.\n"
+    )
+
+
+def test_ranks_that_call_different_collectives_are_named() -> None:
+    text = _timeout(0, 9, "ALLREDUCE", 40) + _timeout(1, 9, "_ALLGATHER_BASE", 7)
+    verdict = diagnose([(Source("log"), [text.encode()])]).verdict
+    assert verdict is not None
+    assert (
+        "rank 0 calls ALLREDUCE of 40 elements, rank 1 calls _ALLGATHER_BASE of 7" in verdict.cause
+    )
+
+
+@pytest.mark.parametrize(("operation", "size"), [("ALLREDUCE", 40), ("SEND", 3)])
+def test_ranks_that_may_differ_are_not_named(operation: str, size: int) -> None:
+    text = _timeout(0, 9, operation, 40) + _timeout(1, 9, operation, size)
+    verdict = diagnose([(Source("log"), [text.encode()])]).verdict
+    assert verdict is not None and "different paths" not in verdict.cause

@@ -72,3 +72,38 @@ def test_progress_bars_count() -> None:
 def test_later_failure_of_another_kind_is_the_verdict() -> None:
     verdict = read(REFUSED + STEPS + RAISED).verdict
     assert verdict is not None and verdict.signature.id == "python.exception"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Cannot import flash_attn: x.so: undefined symbol: _Z1f. Falling back to SDPA.",
+        "Batch size 64 failed with CUDA out of memory, trying batch size 48",
+        "No module named 'apex': No space left on device (optional)",
+        "Error: [Errno 5] Input/output error, will retry in 3 s",
+    ],
+)
+def test_line_that_announces_a_retry_or_fallback_is_no_failure(text: str) -> None:
+    assert read(f"{text}\n").hits == ()
+
+
+def test_line_that_gives_up_after_retrying_is_the_verdict() -> None:
+    text = "retrying: [Errno 5] Input/output error; giving up\n"
+    assert read(text).verdict is not None
+
+
+PULL_FAILED = 'Warning  Failed  58s  kubelet  Failed to pull image "registry/train:1": timeout\n'
+PULLED = 'Normal  Pulled  10s  kubelet  Successfully pulled image "registry/train:1" in 1s\n'
+
+
+def test_same_thing_that_succeeds_later_is_no_verdict() -> None:
+    assert read(PULL_FAILED + PULLED).verdict is None
+
+
+def test_same_thing_that_fails_again_is_the_verdict() -> None:
+    verdict = read(PULL_FAILED + PULLED + PULL_FAILED).verdict
+    assert verdict is not None and verdict.signature.id == "kubernetes.image"
+
+
+def test_success_of_another_thing_leaves_the_verdict() -> None:
+    assert read("Reason: OOMKilled\n" + PULLED).verdict is not None

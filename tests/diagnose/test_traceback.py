@@ -191,3 +191,32 @@ def test_read_error_file_without_a_stack_has_the_exception() -> None:
     for message in ("ValueError: bad", {"message": "ValueError: bad", "extraInfo": None}):
         read = read_error_file(json.dumps({"message": message}).encode())
         assert read is not None and "bad" in read[0].summary
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("os.remove(path)", "shared.removed"),
+        ("shutil.rmtree(folder)", "shared.removed"),
+        ("lock.unlink()", "shared.removed"),
+        ("open(path)  # not os.remove(path)", "disk.no-file"),
+    ],
+)
+def test_call_that_raised_tells_a_race_from_a_missing_file(line: str, expected: str) -> None:
+    text = f"""Traceback (most recent call last):
+  File "/home/user/train.py", line 9, in clean
+    {line}
+    ^^^^^^^^^
+FileNotFoundError: [Errno 2] No such file or directory: '/shared/signal'
+"""
+    assert read(text).hits[0].signature.id == expected
+
+
+def test_exception_after_what_torch_compile_raised_belongs_to_it() -> None:
+    text = """Traceback (most recent call last):
+  File "/home/user/train.py", line 9, in step
+torch._dynamo.exc.BackendCompilerFailed: backend='inductor' raised:
+JSONDecodeError: Extra data: line 1 column 214 (char 213)
+"""
+    (hit,) = read(text).hits
+    assert hit.error is not None and "JSONDecodeError" in hit.error.message

@@ -13,6 +13,7 @@ SIGNATURES = (
             r"(?:Missing|Unexpected) key\(s\) in state_dict: \"(?P<prefix>_fsdp_wrapped_module\.)",
             r"(?:Missing|Unexpected) key\(s\) in state_dict: \"(?P<prefix>_forward_module\.)",
             r"(?:Missing|Unexpected) key\(s\) in state_dict: \"(?P<prefix>module\.)",
+            r"Missing key in checkpoint state_dict: \S{0,200}?(?P<prefix>_orig_mod\.)",
         ),
         cause="it was saved from, or is loaded into, a model in torch.compile, DDP or FSDP, which adds "
         "{prefix}",
@@ -23,8 +24,11 @@ SIGNATURES = (
         id="state.zero-empty",
         meaning="the checkpoint has empty tensors",
         patterns=(
-            r"size mismatch for .*copying a param with shape torch\.Size\(\[0\]\) from checkpoint",
-            r"size mismatch for .*the shape in current model is torch\.Size\(\[0\]\)",
+            (
+                r"size mismatch for .*copying a param with shape "
+                r"torch\.Size\(\[0(?:, \d{1,9}){0,7}\]\) from checkpoint"
+            ),
+            r"size mismatch for .*the shape in current model is torch\.Size\(\[0(?:, \d{1,9}){0,7}\]\)",
             r"RuntimeError: 'weight' must be 2-D",
             r"The size of tensor a \(0\) must match",
         ),
@@ -44,6 +48,7 @@ SIGNATURES = (
             r"world_size .{0,40}(?:does not match|different from|!=) .{0,60}checkpoint",
             r"must match the size of tensor b .*\(raised in torch/optim/",
             r"Loading a checkpoint for MP=\d+ but world size is \d+",
+            r"\bdp_degree is inconsistent before and after checkpoint",
         ),
         cause="each rank saved its part, and another number of ranks, or another way to split, loads them",
         fix="resume with the number of ranks of the checkpoint; or convert it (deepspeed: "
@@ -56,9 +61,25 @@ SIGNATURES = (
         patterns=(
             r"\bFileNotFoundError: .*(?P<path>\.distcp|mp_rank_\d+|zero_pp_rank_\d+|/__\d+_\d+)",
             r"CheckpointException.*ranks: dict_keys(?P<path>)",
+            r"\[Errno 2\] .*'[^'\n]{0,400}(?P<path>\.distcp|mp_rank_\d+|zero_pp_rank_\d+)",
         ),
-        cause="each node wrote its part to a folder of its own that other nodes do not see",
+        cause="each node wrote its part to a folder of its own that other nodes do not see, or it was "
+        "saved with another layout (tensor or pipeline parallel)",
         fix="save to storage that all nodes share, or copy the parts of all nodes to each before loading",
+        check="shared",
+    ),
+    Signature(
+        id="state.metadata",
+        meaning="a distributed checkpoint has no metadata on this node",
+        patterns=(
+            r"Exception: (?P<path>\S{1,400}) is not a distributed checkpoint",
+            r"AssertionError(?P<path>) \(raised by assert metadata is not None\)",
+            r"\[Errno 2\] .*'(?P<path>[^'\n]{0,400}/(?:\.metadata|metadata\.json|common\.pt))'",
+        ),
+        cause="one rank writes it, to a folder that other nodes do not see; or saving was interrupted, or "
+        "the checkpoint has another format",
+        fix="save to storage that all nodes share; or copy the folder of the main node to the others; "
+        "Megatron: load with the --ckpt-format that it was saved with",
         check="shared",
     ),
     Signature(
@@ -76,13 +97,18 @@ SIGNATURES = (
     ),
     Signature(
         id="state.mismatch",
+        is_general=True,
         meaning="the checkpoint does not match the model",
         patterns=(
             r"Error\(s\) in loading state_dict for",
+            r"Missing key in checkpoint state_dict: ",
             r"\bloaded state dict (?:has|contains) ",
         ),
-        cause="it was saved from a model with other layers or sizes, or wrapped in DDP (`module.`)",
-        fix="load it into the same model; strip or add `module.` if only that differs",
+        cause="it was saved from a model or optimizer with other parts or sizes, in another way, or "
+        "wrapped "
+        "in DDP (`module.`)",
+        fix="load it into the same model, with the library and options that saved it; strip or add "
+        "`module.` if only that differs",
     ),
     Signature(
         id="state.torn",

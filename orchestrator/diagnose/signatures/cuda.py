@@ -48,7 +48,10 @@ SIGNATURES = (
     Signature(
         id="cuda.ecc",
         meaning="a GPU had an uncorrectable memory error",
-        patterns=(r"uncorrectable ECC error",),
+        patterns=(
+            r"uncorrectable ECC error",
+            r"NVRM: Xid \(PCI:[^()]{1,40}\): (?:48|64|94|95)\b",
+        ),
         cause="the GPU found an error in its memory that it could not correct",
         fix="exclude the node; reset the GPU (`nvidia-smi -r`) or reboot; replace a GPU that fails again",
         check="gpu.ecc",
@@ -56,7 +59,12 @@ SIGNATURES = (
     Signature(
         id="cuda.nvlink",
         meaning="an NVLink failed",
-        patterns=(r"uncorrectable NVLink error", r"\bSXid \(PCI:[^()]{1,40}\): \d{1,6}, Fatal"),
+        patterns=(
+            r"uncorrectable NVLink error",
+            r"\bSXid \(PCI:[^()]{1,40}\): \d{1,6}, Fatal",
+            r"NVRM: Xid \(PCI:[^()]{1,40}\): (?:74|14[4-9]|150)\b(?!.{0,60}Nonfatal)",
+            r"NVRM: Xid \(PCI:[^()]{1,40}\): 45, .{0,200}caused by previous Xid (?:74|14[4-9]|150)\b",
+        ),
         cause="a link of a GPU had an error that could not be corrected",
         fix="exclude the node; reset its GPUs or reboot; `nvidia-smi nvlink -e` shows the bad link",
         check="gpu.nvlink",
@@ -65,7 +73,9 @@ SIGNATURES = (
         id="cuda.xid",
         meaning="the driver reports Xid {xid}",
         patterns=(r"NVRM: Xid \(PCI:[^()]{1,40}\): (?P<xid>\d{1,4})",),
-        cause="13, 31, 43: usually the program; 79: the GPU fell off the bus; others: hardware or firmware",
+        cause="13, 31, 43: usually the program; 45: what was running ended after another error; 79: the "
+        "GPU "
+        "fell off the bus; others: hardware or firmware",
         fix="13, 31, 43: check the script; 79: reboot; 48, 64, 95, 119, 120: reset the GPU",
         check="gpu.xid",
     ),
@@ -77,6 +87,8 @@ SIGNATURES = (
             r"Unable to determine the device handle for GPU",
             r"GPU is lost",
             r"NVRM: GPU .*GPU has been removed",
+            r"NVRM: .{0,80}RmInitAdapter failed",
+            r"\bGPU requires (?:a )?(?:reset|restart)\b",
         ),
         cause="the GPU no longer answers on the PCI bus",
         fix="exclude the node and reboot it; if it happens again, check the GPU's power and seating",

@@ -78,6 +78,7 @@ SIGNATURES = (
     Signature(
         id="exit.hangup",
         meaning="ended by SIGHUP",
+        patterns=(r": line \d{1,7}: +\d{1,10} Hangup\b",),
         cause="its terminal or SSH session was closed",
         fix="start the run with orch launch, tmux or nohup",
         check="host.linger",

@@ -87,11 +87,30 @@ SIGNATURES = (
     Signature(
         id="extension.build",
         meaning="an extension could not be built: {name}",
-        patterns=(r"Error building extension '(?P<name>\w{1,100})'",),
-        cause="the compiler's own message is above: the first line with `error:`",
+        patterns=(
+            r"Error building extension '(?P<name>\w{1,100})'",
+            r"module '(?P<name>(?:cpu_|fused_)\w{1,40})' has no attribute 'create_\w{1,40}'",
+        ),
+        cause="the compiler's own message is above (the first line with `error:`), or an earlier build was "
+        "interrupted",
         fix="look at that line; remove the half-built folder below ~/.cache/torch_extensions before the "
         "next try",
         kind=Kind.SYMPTOM,
+    ),
+    Signature(
+        id="library.bitsandbytes",
+        meaning="bitsandbytes has no library for the CUDA of this node",
+        patterns=(
+            r"Could not find the bitsandbytes CUDA binary at",
+            r"/libbitsandbytes_(?:cpu|cuda\d{1,4}\w{0,16})\.so: (?:undefined symbol|cannot open shared)",
+            r"CUDA Setup failed despite (?:CUDA|GPU) being available",
+            r"CUDA SETUP: (?:CUDA detection failed|Required library version not found|Setup Failed)",
+        ),
+        cause="the installed bitsandbytes is not built for the CUDA version of torch, or does not find "
+        "libcudart, and loads its library without CUDA",
+        fix="pip install -U bitsandbytes; if that is not enough, install a torch build for a CUDA version "
+        "that it has; `python -m bitsandbytes` shows what it looks for",
+        check="sw.versions",
     ),
     Signature(
         id="library.shadowed",
@@ -133,6 +152,7 @@ SIGNATURES = (
         meaning="the NVIDIA management library fails",
         patterns=(
             r"Can't initialize NVML",
+            r"Failed to open libnvidia-ml\.so",
             r"NVMLError_\w+: (?!Not Supported)",
             r"Failed to initialize NVML: (?!Driver/library)",
         ),

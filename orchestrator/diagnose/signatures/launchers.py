@@ -158,6 +158,28 @@ SIGNATURES = (
         check="sw.launcher",
     ),
     Signature(
+        id="job.layout",
+        meaning="the number of ranks does not fit the parallel layout",
+        patterns=(
+            r"\bworld[ _]size:? ?\(?\d{1,7}\)? is not divisible by",
+            r"must be divisible by tensor parallel size",
+            r"World size \(\d{1,7}\) is larger than the number of available GPUs",
+            r"The number of required GPUs exceeds the total number of available GPUs",
+            r"Invalid parallel dims: .{1,200} != WORLD_SIZE",
+            r"No slot '\d{1,5}' specified on host",
+        ),
+        cause="the sizes of tensor, pipeline, context and data parallelism must multiply to the number of "
+        "ranks, and there must be a GPU for each",
+        fix="change these sizes, or the number of nodes and of ranks on each (--nproc-per-node)",
+    ),
+    Signature(
+        id="deepspeed.mismatch",
+        meaning="DeepSpeed's configuration contradicts the arguments of the Trainer",
+        patterns=(r"Please correct the following DeepSpeed config values that mismatch",),
+        cause="both set the same value; the lines after it name them",
+        fix='write "auto" for these values in the DeepSpeed configuration',
+    ),
+    Signature(
         id="deepspeed.world-one",
         meaning="DeepSpeed's configuration was made for one rank",
         patterns=(

@@ -75,6 +75,7 @@ SIGNATURES = (
         meaning="the libfabric plugin of NCCL finds no adapter of AWS (EFA)",
         patterns=(
             r"NET/OFI Could not find any optimal provider",
+            r"NET/OFI Only EFA provider is supported",
             (
                 r"NET/OFI (?>.{0,200}?(?:[Nn]o (?:suitable )?provider|Failed to initialize (?:any|"
                 r"sendrecv|rdma)))"
@@ -100,6 +101,7 @@ SIGNATURES = (
         patterns=(
             r"NET/OFI .{0,400}(?:Unresponsive receiver|unreachable|Unreachable remote)",
             r"NET/OFI (?>.{0,200}?Request) .{0,400}completed with error",
+            r"libfabric:(?>.{0,200}?message: )(?:Unresponsive|Unreachable|Invalid address)",
         ),
         cause="the security group does not allow all traffic of the group to itself, in and out, or the "
         "peer died",
@@ -108,6 +110,51 @@ SIGNATURES = (
         "that failed first",
         kind=Kind.SYMPTOM,
         check="net.tcp",
+    ),
+    Signature(
+        id="nccl.libfabric",
+        meaning="the libfabric plugin of NCCL runs with another libfabric than it was built for",
+        patterns=(
+            r"NET/OFI Couldn't set FI_OPT_\w{1,80}",
+            r"NET/OFI (?>.{0,200}?Protocol not available)",
+            r"libnccl-net\S{0,20}: undefined symbol: (?:fi_|ofi_)",
+        ),
+        cause="the container has an older libfabric, or one without EFA, before that of the EFA installer",
+        fix="install the same EFA installer in the image as on the host, put /opt/amazon/efa/lib first in "
+        "LD_LIBRARY_PATH, and build aws-ofi-nccl for it; `fi_info --version` shows which one is used",
+        kind=Kind.SYMPTOM,
+        check="sw.versions",
+    ),
+    Signature(
+        id="nccl.ofi",
+        is_general=True,
+        meaning="the libfabric plugin of NCCL warns: {warning}",
+        patterns=(
+            (
+                r"NCCL WARN NET/OFI (?P<warning>(?!.{0,200}(?:[Ff]alling back|will be ignored|"
+                r"deprecated))[^\n]{1,200})"
+            ),
+        ),
+        cause="its own words: {warning}",
+        fix="compare `fi_info -p efa` on the host and in the container, and the versions of the EFA "
+        "installer, of aws-ofi-nccl and of NCCL on all nodes; FI_LOG_LEVEL=warn shows what libfabric says",
+        kind=Kind.SYMPTOM,
+        check="ib.port",
+    ),
+    Signature(
+        id="nccl.gdr",
+        meaning="GPU memory cannot be registered with the adapter",
+        patterns=(
+            (
+                r"ibv_reg_(?:dmabuf_)?mr\w{0,20} failed with error (?:\d{1,3} )?(?:Bad address|Invalid "
+                r"argument|Operation not supported)"
+            ),
+        ),
+        cause="most likely the module nvidia-peermem (or DMA-BUF of kernel and driver) that GPUDirect RDMA "
+        "needs is missing on this node, or does not match the driver",
+        fix="`sudo modprobe nvidia-peermem` on the host; NCCL_NET_GDR_LEVEL=LOC does without, and shows "
+        "whether it is that",
+        check="ib.gdr",
     ),
     Signature(
         id="nccl.ib-no-verbs",
@@ -125,6 +172,20 @@ SIGNATURES = (
         check="ib.port",
     ),
     Signature(
+        id="nccl.ib-event",
+        meaning="an InfiniBand adapter reports: {event}",
+        patterns=(
+            (
+                r"NET/IB ?: (?:\S{1,64} )?Got async (?:fatal )?event ?: "
+                r"(?P<event>(?!port active|GID|LID|SM change|client|P_Key)[^\n]{1,80})"
+            ),
+        ),
+        cause="the port went down, its cable or switch is failing, or the adapter had an error",
+        fix="check the port (`ibstat`, `ibdiagnet`) and `dmesg` on this node",
+        check="ib.port",
+        is_survivable=True,
+    ),
+    Signature(
         id="nccl.ib-dead-port",
         meaning="an InfiniBand connection cannot reach its peer",
         patterns=(
@@ -136,16 +197,19 @@ SIGNATURES = (
         ),
         cause="the peer's adapter or its network is not connected to this one: another rail, VLAN or "
         "subnet manager",
-        fix="name adapters that reach each other in NCCL_IB_HCA; NCCL_IB_DISABLE=1 shows whether it is "
-        "InfiniBand",
+        fix="on a network of rails set NCCL_CROSS_NIC=0, else name adapters that reach each other in "
+        "NCCL_IB_HCA; NCCL_IB_DISABLE=1 shows whether it is InfiniBand",
         check="ib.port",
     ),
     Signature(
         id="nccl.gid",
         meaning="an InfiniBand connection cannot be set up",
         patterns=(r"ibv_modify_qp failed with (?:error|\d+) (?!.*\bretrying\b)",),
-        cause="the GID index is wrong for this network (RoCE v2 has its own), or the ports differ",
-        fix="set NCCL_IB_GID_INDEX to the RoCE v2 entry (`show_gids`), or unset it with NCCL 2.21 or later",
+        cause="the GID entry in use does not exist here, or has no route to the peer's (RoCE v2 has its "
+        "own), or the ports differ",
+        fix="set NCCL_IB_GID_INDEX to the RoCE v2 entry (`show_gids`), or unset it with NCCL 2.21 or "
+        "later; "
+        "in a container, the entry must be that of its own interface",
         check="ib.gid",
     ),
     Signature(
@@ -158,7 +222,24 @@ SIGNATURES = (
             r"\bRETRY_EXC(?:_ERR)?\b",
         ),
         cause="a port is down, a route between two adapters is missing, or the peer has died",
-        fix="check ports (`ibstat`) and cables; on a congested fabric, raise NCCL_IB_TIMEOUT",
+        fix="at the start of a run on RoCE: set NCCL_IB_GID_INDEX to the RoCE v2 entry (`show_gids`); "
+        "later: "
+        "check ports (`ibstat`) and cables, and on a congested fabric raise NCCL_IB_TIMEOUT",
+        check="ib.port",
+    ),
+    Signature(
+        id="nccl.ib-error",
+        is_general=True,
+        meaning="an InfiniBand adapter reports a failed transfer",
+        patterns=(
+            r"Got completion .*(?:with error|status=)\s*(?:1|2|3|6|7|8|10|11)\b",
+            r"\bmlx5: .{1,253}: got completion with error",
+        ),
+        cause="the peer has ended, memory was not registered as the peer expects, or the adapter or its "
+        "firmware is faulty",
+        fix="look at the rank that failed first; if none did, compare firmware and drivers (`ibv_devinfo`, "
+        "`ofed_info -s`), and run ib_write_bw between these nodes",
+        kind=Kind.SYMPTOM,
         check="ib.port",
     ),
     Signature(
@@ -168,15 +249,6 @@ SIGNATURES = (
         cause="PCI access control (ACS) or an IOMMU blocks GPUDirect RDMA",
         fix="turn ACS off on the PCI bridges, or set NCCL_NET_GDR_LEVEL=LOC",
         check="ib.gdr",
-    ),
-    Signature(
-        id="nccl.ib-event",
-        meaning="an InfiniBand adapter reports: {event}",
-        patterns=(r"NET/IB ?: \S{1,64} Got async event ?: (?P<event>[^\n]{1,80})",),
-        cause="the port went down, its cable or switch is failing, or the adapter had an error",
-        fix="check the port (`ibstat`, `ibdiagnet`) and `dmesg` on this node",
-        kind=Kind.SYMPTOM,
-        check="ib.port",
     ),
     Signature(
         id="nccl.peer-access",
@@ -215,6 +287,15 @@ SIGNATURES = (
         fix="set NCCL_NVLS_ENABLE=0 to do without, or repair the fabric (`nvidia-smi -q`: Fabric)",
         kind=Kind.SYMPTOM,
         check="gpu.fabric",
+    ),
+    Signature(
+        id="nccl.algorithm",
+        meaning="NCCL has no algorithm for this call",
+        patterns=(r"no algorithm/protocol available",),
+        cause="NCCL_ALGO or NCCL_PROTO names what these GPUs, this network or this operation do not "
+        "support",
+        fix="unset NCCL_ALGO and NCCL_PROTO",
+        check="sw.env",
     ),
     Signature(
         id="nccl.no-plugin",
@@ -277,6 +358,7 @@ SIGNATURES = (
             (
                 r"(?:\[Rank (?P<member>\d{1,7})\] )?(?:Watchdog c|C)aught collective operation timeout: "
                 r"\w+\((?:SeqNum=(?P<number>\d{1,20}), )?OpType=(?P<operation>\w{1,64})"
+                r"(?:, NumelIn=(?P<size>\d{1,20}))?"
             ),
         ),
         cause="a rank did not reach {operation} number {number}: it hangs, has died, or took another path",
@@ -299,6 +381,22 @@ SIGNATURES = (
         fix="look at the rank that failed first",
         kind=Kind.CASCADE,
         after="a collective that failed",
+    ),
+    Signature(
+        id="nccl.heartbeat",
+        meaning="torch's watchdog of NCCL was stuck itself",
+        patterns=(
+            r"due to ProcessGroupNCCL watchdog hang",
+            r"Heartbeat monitor timed out",
+            r"detected no heartbeat of its watchdog",
+        ),
+        cause="a call of CUDA or NCCL did not return, as when a GPU or a peer is gone, or another thread "
+        "held Python's lock (GIL) all the time",
+        fix="look at the rank that failed first, and at `dmesg` for Xids; for long calls raise "
+        "TORCH_NCCL_HEARTBEAT_TIMEOUT_SEC",
+        kind=Kind.SYMPTOM,
+        after="a rank that died or hangs",
+        check="gpu.xid",
     ),
     Signature(
         id="nccl.cuda-failure",

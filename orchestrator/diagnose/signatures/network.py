@@ -12,6 +12,22 @@ _NO_RETRY = r"(?!wandb: )(?!.*thrown while requesting)(?!.*[Rr]etrying).*"
 
 SIGNATURES = (
     Signature(
+        id="net.link-local",
+        meaning="a peer's address is valid on its own host only (fe80::)",
+        patterns=(
+            (
+                r"\b[Cc]onnect to fe80:.{0,200}(?:Network is unreachable|No route to host|Invalid "
+                r"argument|annot assign)"
+            ),
+        ),
+        cause="NCCL took an IPv6 address of that kind, often that of a virtual interface (veth, docker, "
+        "cni)",
+        fix="set NCCL_SOCKET_IFNAME and GLOO_SOCKET_IFNAME to the interface of the training network, "
+        "such as "
+        "eth0, and NCCL_SOCKET_FAMILY=AF_INET",
+        check="nic.pick",
+    ),
+    Signature(
         id="net.refused",
         meaning="a peer refused the connection",
         patterns=(
@@ -69,6 +85,15 @@ SIGNATURES = (
         is_survivable=True,
     ),
     Signature(
+        id="net.wandb",
+        meaning="wandb did not start",
+        patterns=(r"\bCommError: Run initialization has timed out",),
+        cause="this node cannot reach wandb's server in time, or its folder is on slow storage",
+        fix="WANDB_MODE=offline and `wandb sync` later; or set HTTPS_PROXY; or let rank 0 alone call "
+        "wandb.init()",
+        orch_fix="orch launch -e WANDB_MODE=offline",
+    ),
+    Signature(
         id="net.rate-limited",
         meaning="a server refused more downloads",
         patterns=(r"\b429 Client Error: Too Many Requests",),
@@ -78,11 +103,41 @@ SIGNATURES = (
         is_survivable=True,
     ),
     Signature(
+        id="net.unauthorized",
+        meaning="a server refuses this download",
+        patterns=(
+            r"\bGatedRepoError\b",
+            r"\b40[13] Client Error",
+            r"Cannot access gated repo for url",
+            r"\bRepositoryNotFoundError\b",
+        ),
+        cause="the account or token of this node may not read it, or there is no such repository",
+        fix="accept its terms with the account, and give all ranks the token (HF_TOKEN, or `hf auth "
+        "login` on "
+        "each node)",
+        orch_fix="orch launch -e HF_TOKEN",
+        is_survivable=True,
+    ),
+    Signature(
+        id="net.not-cached",
+        meaning="a file is not in the download cache of this node",
+        patterns=(
+            r"Cannot find the requested files in the (?:disk cache|cached path)",
+            r"\bOfflineModeIsEnabled\b",
+        ),
+        cause="downloads are switched off (HF_HUB_OFFLINE), or failed, and the cache of this node lacks it",
+        fix="fill the cache (HF_HOME) of every node first, or keep it on shared storage",
+        check="shared",
+        is_survivable=True,
+    ),
+    Signature(
         id="net.name-unknown",
         meaning="a host name cannot be resolved",
         patterns=(
             r"network addresses of \(\S+, \d+\) cannot be retrieved \(gai error",
             r"\bgaierror: \[Errno",
+            r"\bdial tcp: lookup \S{1,253}(?: on \S{1,60})?: no such host",
+            rf"^{_NO_RETRY}Name does not resolve",
             rf"^{_NO_RETRY}Name or service not known",
             rf"^{_NO_RETRY}Temporary failure in name resolution",
         ),

@@ -19,6 +19,10 @@ SIGNATURES = (
         meaning="the process of a task or actor of Ray died",
         patterns=(
             r"ray\.exceptions\.(?:WorkerCrashedError: |ActorDiedError: The actor died unexpectedly)",
+            (
+                r"Worker exit type: SYSTEM_ERROR Worker exit detail: Worker unexpectedly exits with a "
+                r"connection error code \d"
+            ),
         ),
         cause="it was killed, for lack of memory as a rule, or crashed",
         fix="look for its own output before that (lines with its pid), and the kernel log of its node",
@@ -46,6 +50,16 @@ SIGNATURES = (
         cause="its GCS has not started, runs another version of Ray, or a firewall blocks the main port",
         fix="see the output of the main node; compare `python -m pip show ray` of all nodes",
         check="net.tcp",
+    ),
+    Signature(
+        id="ray.group-exists",
+        meaning="Ray's placement group exists already",
+        patterns=(r"Placement group name \S{1,200} already exists",),
+        cause="Ray ran the task again after its worker had died, or a job that ended left the group",
+        fix="look for what failed before, in the log of that worker; if nothing did: `ray stop --force` on "
+        "all nodes",
+        kind=Kind.SYMPTOM,
+        after="a worker that died",
     ),
     Signature(
         id="ray.gpus",

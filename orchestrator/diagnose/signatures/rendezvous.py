@@ -59,6 +59,19 @@ SIGNATURES = (
         after="the end of rank 0",
     ),
     Signature(
+        id="store.file",
+        meaning="the file of the store cannot be opened",
+        patterns=(
+            r"RuntimeError: open\((?P<path>[^()\n]{1,400})\): (?P<why>No such file|Permission denied)",
+        ),
+        cause="{path} (init_method='file://...') is in a folder that this node lacks, or a rank of this "
+        "or of "
+        "an earlier run removed it",
+        fix="use a new file in an existing folder of shared storage for each run, or better a port: start "
+        "the script with torchrun and init_method='env://'",
+        check="shared",
+    ),
+    Signature(
         id="rendezvous.closed",
         meaning="the rendezvous is closed",
         patterns=(r"RendezvousClosedError",),
@@ -91,6 +104,18 @@ SIGNATURES = (
         kind=Kind.SYMPTOM,
         after="the end of the node that serves it",
         check="net.tcp",
+    ),
+    Signature(
+        id="rendezvous.endpoint",
+        meaning="torchrun's rendezvous endpoint is no HOST:PORT",
+        patterns=(
+            r"port number of the rendezvous endpoint '(?P<endpoint>[^'\n]{1,255})' must be an integer",
+            r"hostname of the rendezvous endpoint '(?P<endpoint>[^'\n]{1,255})' must be a dot-separated",
+        ),
+        cause="it is {endpoint}: an option or a variable of the launch command is empty or misplaced",
+        fix="give --rdzv-endpoint HOST:PORT (accelerate: --main_process_ip and --main_process_port; "
+        "--same_network takes no value)",
+        check="sw.launcher",
     ),
     Signature(
         id="job.no-rank",

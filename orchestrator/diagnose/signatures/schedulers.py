@@ -31,6 +31,81 @@ SIGNATURES = (
         fix="pass --overlap to srun, or give each step its part (--exact, --mem, --gpus)",
     ),
     Signature(
+        id="slurm.container",
+        meaning="the container could not be started: {why}",
+        patterns=(
+            r"\bpyxis: {1,8}\[ERROR\] (?P<why>(?!/etc/enroot/hooks)[^\n]{1,200})",
+            r"\bpyxis: {1,8}nvidia-container-cli: (?P<why>(?!requirement error)[^\n]{1,200})",
+            r"\bpyxis: error: (?P<why>[^\n]{1,200})",
+            r"\bpyxis: (?P<why>couldn't start container)",
+            r"\bnvidia-container-cli: (?P<why>(?:initialization|device|mount|ldcache) error: [^\n]{1,200})",
+        ),
+        cause="the container's runtime on that node says: {why}",
+        fix="start it on that node alone (srun -w NODE --container-image=... true); compare pyxis, enroot, "
+        "libnvidia-container and the driver with a node that works; check the name or path of the image",
+        check="gpu",
+    ),
+    Signature(
+        id="slurm.no-pyxis",
+        meaning="Slurm knows no containers here: pyxis is missing",
+        patterns=(r"\bunrecognized option '--container-\w",),
+        cause="the plugin pyxis, which adds --container-image and the like, is not set up for the machine "
+        "where srun or sbatch runs",
+        fix="submit from a machine that has it (`srun --help | grep container`), or add it to "
+        "plugstack.conf",
+    ),
+    Signature(
+        id="container.no-gpus",
+        meaning="docker cannot give GPUs to a container",
+        patterns=(r"could not select device driver .{0,40}capabilities: \[\[gpu",),
+        cause="the NVIDIA container toolkit is not installed on this node, or docker is not configured for it",
+        fix="install nvidia-container-toolkit; sudo nvidia-ctk runtime configure --runtime=docker; "
+        "restart docker",
+        check="gpu",
+    ),
+    Signature(
+        id="slurm.mpi",
+        meaning="srun has no plugin for this MPI",
+        patterns=(
+            r"Couldn't find the specified plugin name for mpi/\w{1,20}",
+            r"[Cc]annot create (?:mpi )?context for mpi/\w{1,20}",
+            r"OMPI was not built with SLURM's PMI support",
+            r"srun: error: Invalid MPI type '\w{1,20}'",
+        ),
+        cause="Slurm, or Open MPI, was built without the PMI version that --mpi (or MpiDefault) names",
+        fix="`srun --mpi=list` shows what there is; scripts of torch need none: srun --mpi=none",
+    ),
+    Signature(
+        id="slurm.credential",
+        meaning="a node does not accept the credential of the step",
+        patterns=(
+            r"\berror: .{0,200}: Job credential (?:expired|revoked)",
+            r"\berror: .{0,200}Invalid job credential",
+            r"error: .{0,200}\bProtocol authentication error",
+            r"\bMunge (?:encode|decode) failed: ",
+        ),
+        cause="the clocks of the nodes differ by minutes, or their munge keys differ",
+        fix="compare `date` on the nodes and start chrony; `munge -n | ssh NODE unmunge` must succeed",
+        check="clock",
+    ),
+    Signature(
+        id="slurm.node-unreachable",
+        meaning="Slurm cannot start the step on a node",
+        patterns=(
+            r"srun: error: slurm_receive_msgs?: .{0,200}failed: ",
+            (
+                r"srun: error: Task launch for \S{1,40} failed on node \S{1,253}: (?:Socket timed out|"
+                r"Communication connection failure|Zero Bytes|Unable to contact|No such process)"
+            ),
+            r"srun: error: Application launch failed: (?:Socket timed out|Communication connection)",
+        ),
+        cause="slurmd on that node does not answer, or cannot connect back to srun",
+        fix="check slurmd and munge there (`scontrol show node NODE`), and that a firewall opens "
+        "SlurmdPort "
+        "and SrunPortRange between the nodes",
+        check="net.tcp",
+    ),
+    Signature(
         id="slurm.invalid",
         meaning="Slurm refuses the request: {why}",
         patterns=(
@@ -64,7 +139,10 @@ SIGNATURES = (
         meaning="Slurm's controller does not answer",
         patterns=(
             r"error: (?:Unable to contact slurm controller|slurm_\w+: Unable to contact slurm controller)",
-            r"(?:srun|sbatch|salloc|squeue|scontrol): error: .*Socket timed out on send/recv operation",
+            (
+                r"(?:srun|sbatch|salloc|squeue|scontrol): error: "
+                r"(?!slurm_receive_msg|Task launch|Application launch).*Socket timed out on send/recv"
+            ),
         ),
         cause="slurmctld is down or overloaded, or this machine cannot reach it",
         fix="try again; `scontrol ping` shows whether it answers",
@@ -100,11 +178,30 @@ SIGNATURES = (
                 r"\bPermission denied \([a-z,-]{0,60}(?:publickey|password|keyboard-interactive|"
                 r"gssapi-with-mic)"
             ),
+            r"\bToo many authentication failures\b",
+            r"\bBad owner or permissions on \S{1,300}/\.ssh/",
+            r"UNPROTECTED PRIVATE KEY FILE",
         ),
-        cause="the user has no key on the node where the launcher runs, or the other nodes do not accept "
-        "it",
-        fix="make a key without a passphrase there and add it to ~/.ssh/authorized_keys of all nodes",
+        cause="the user has no usable key on the node where the launcher runs, or the other nodes do not "
+        "accept it",
+        fix="make a key without a passphrase there and add it to ~/.ssh/authorized_keys of all nodes; "
+        "chmod 600 the key and ~/.ssh/config",
         orch_fix="orch connects from your machine; nodes need no ssh to each other",
+    ),
+    Signature(
+        id="ssh.closed",
+        meaning="an ssh session was closed",
+        patterns=(
+            r"\bclient_loop: send disconnect: ",
+            r"\bpacket_write_wait: Connection to \S{1,253} port \d{1,5}: ",
+            r"^Connection to \S{1,253} closed by remote host\.",
+            r"^Timeout, server \S{1,253} not responding\.",
+        ),
+        cause="the connection, or the machine at its end, was lost; what ran in the session ended with it",
+        fix="start the run in tmux, with setsid or as a batch job; set ServerAliveInterval 30 in "
+        "~/.ssh/config",
+        orch_fix="orch launch --detach: the run does not depend on a terminal",
+        kind=Kind.SYMPTOM,
     ),
     Signature(
         id="ssh.unreachable",
@@ -113,9 +210,10 @@ SIGNATURES = (
             r"^(?:pdsh@\S{1,253}: )?(?:\S{1,253}: )?ssh: connect to host (?P<host>\S{1,253}) port \d+: ",
             r"^(?:pdsh@\S{1,253}: )?(?:\S{1,253}: )?ssh: Could not resolve hostname (?P<host>\S{1,253}): ",
             r"\bkex_exchange_identification: (?:Connection closed|read: Connection reset)(?P<host>)",
+            r"\bhost=(?P<host>\S{1,253}) was not reachable via ssh",
         ),
         cause="the node is down, its name is unknown here, its sshd is not running or refuses many logins "
-        "at once",
+        "at once, or it wants a password",
         fix="ssh to the node from where the launcher runs; check its name, port and MaxStartups",
     ),
     Signature(
@@ -136,9 +234,23 @@ SIGNATURES = (
     Signature(
         id="mpirun.slots",
         meaning="mpirun has fewer slots than ranks",
-        patterns=(r"There are not enough slots available in the system to satisfy",),
+        patterns=(
+            r"There are not enough slots available in the system to satisfy",
+            r"All nodes which are allocated for this job are already filled",
+        ),
         cause="the hostfile or the allocation has fewer slots than -np asks for",
         fix="add slots=N to the hosts, or use --oversubscribe on purpose",
+    ),
+    Signature(
+        id="mpirun.no-executable",
+        meaning="mpirun finds no such program on a node",
+        patterns=(
+            r"(?:mpirun|prterun|mpiexec) was unable to find the specified executable file",
+            r"(?:mpirun|prterun|mpiexec) was unable to launch the specified application as it could not",
+        ),
+        cause="the command, such as python, is at another path there, or not installed",
+        fix="give its absolute path, or pass the PATH on: mpirun -x PATH",
+        check="sw.launcher",
     ),
     Signature(
         id="mpirun.root",
@@ -177,6 +289,7 @@ SIGNATURES = (
         cause="{why}",
         fix="ask for fewer GPUs or less memory, or free nodes: kubectl describe node",
         is_survivable=True,
+        undone_by=r"\bSuccessfully assigned ",
     ),
     Signature(
         id="kubernetes.image",
@@ -184,10 +297,12 @@ SIGNATURES = (
         patterns=(
             r"\bErrImagePull\b",
             r"\bImagePullBackOff\b",
+            r"\bpyxis: .{0,200}failed to import docker image",
             r"Failed to pull image \"(?P<image>[^\"\n]{1,300})\"",
             r"Error response from daemon: (?:pull access denied|manifest for \S{1,300} not found)",
         ),
         cause="its name or tag is wrong, or this node may not read the registry",
         fix="pull it by hand on the node; check the name and the pull secret",
+        undone_by=r"\b(?:Successfully pulled image|Started container) ",
     ),
 )

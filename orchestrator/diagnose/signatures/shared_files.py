@@ -18,7 +18,7 @@ _CACHE = (
 SIGNATURES = (
     Signature(
         id="cache.shared",
-        meaning="ranks of several nodes use one cache of compiled kernels",
+        meaning="ranks use one cache of compiled kernels at the same time",
         patterns=(
             rf"FileNotFoundError: .*{_CACHE}",
             rf"Stale file handle.*{_CACHE}",
@@ -26,12 +26,14 @@ SIGNATURES = (
             rf"OSError: .*{_CACHE}.{{0,400}}: (?:file too short|invalid ELF header)",
             rf"Error: .*{_CACHE}.{{0,400}}: (?:cannot open shared object file|file too short|invalid ELF)",
             rf"FileExistsError: .*{_CACHE}",
-            rf"OSError: \[Errno (?:26|39|116)\] .*{_CACHE}",
+            rf"OSError: \[Errno (?:16|26|39|116)\] .*{_CACHE}",
             rf"JSONDecodeError.*{_CACHE}",
         ),
-        cause="the cache is in a shared folder, such as a home on NFS: another node replaced or removed "
-        "the file",
-        fix="give each node a cache on its own disk: set TRITON_CACHE_DIR, TORCHINDUCTOR_CACHE_DIR and "
+        cause="another rank replaced or removed the file; in a shared folder, such as a home on NFS, "
+        "nothing "
+        "keeps nodes apart",
+        fix="give each node a cache on its own disk (each rank, if it is on one already): set "
+        "TRITON_CACHE_DIR, TORCHINDUCTOR_CACHE_DIR and "
         "TORCH_EXTENSIONS_DIR to a local folder such as /tmp/$USER-kernels, and empty the old one",
         orch_fix="orch launch -e TRITON_CACHE_DIR=/tmp/triton -e TORCHINDUCTOR_CACHE_DIR=/tmp/inductor "
         "-e TORCH_EXTENSIONS_DIR=/tmp/extensions",
@@ -69,6 +71,11 @@ SIGNATURES = (
         meaning="a folder was removed or changed while ranks used it",
         patterns=(
             r"\bOSError: \[Errno 39\] Directory not empty: '(?P<path>[^'\n]{1,400})'$",
+            (
+                r"\bFileNotFoundError: \[Errno 2\] .*'(?P<path>[^'\n]{1,400})' \(raised by "
+                r"(?:os\.(?:remove|unlink|rmdir|rename|replace)|shutil\.(?:rmtree|move)|"
+                r"[\w.]{1,80}\.(?:unlink|rmdir|rename|replace))\)"
+            ),
             r"\bOSError: \[Errno 16\] Device or resource busy: '(?P<path>[^'\n]{0,400}\.nfs[^'\n]{1,100})'",
         ),
         cause="{path} was removed by one rank while another one still wrote or read there",
@@ -88,12 +95,15 @@ SIGNATURES = (
     ),
     Signature(
         id="lock.unsupported",
-        meaning="the file system does not support locks",
+        meaning="the file system does not lock files between nodes",
         patterns=(
             r"\bOSError: \[Errno 37\] No locks available",
+            r"Couldn't acquire lock on \S{1,400} from process \d",
+            r"Expected to find locked file \S{1,400} from process \d{1,7} but it doesn't exist",
             r"\[Errno 524\] Unknown error 524",
         ),
-        cause="the folder is on a network file system without a lock service",
+        cause="the folder is on a network file system without a lock service, or whose locks (flock) hold "
+        "within a node only",
         fix="put the cache or data base on a local disk (HF_HOME, TRITON_CACHE_DIR, ...), or mount with "
         "locks",
         check="shared",

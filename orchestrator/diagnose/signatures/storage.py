@@ -59,10 +59,27 @@ SIGNATURES = (
         is_survivable=True,
     ),
     Signature(
+        id="disk.no-model",
+        meaning="a model is not on this node",
+        patterns=(
+            r"Repo id must be in the form .{0,60}: '(?P<path>[./~][^'\n]{1,300})'",
+            r"Incorrect path_or_model_id: '(?P<path>[./~][^'\n]{1,300})'",
+            r"OSError: (?P<path>[./~]\S{1,300}) does not appear to have a file named",
+        ),
+        cause="{path} does not exist here, or is incomplete, so that the library takes it for the name of "
+        "a download",
+        fix="copy it to the same path on all nodes, or use shared storage",
+        check="shared",
+    ),
+    Signature(
         id="disk.no-file",
         meaning="a file does not exist",
         patterns=(
             r"\bFileNotFoundError: \[Errno 2\] .*'(?P<path>[^'\n]{1,400})'",
+            (
+                r"\bFileNotFoundError: Couldn't find (?:any data file|a dataset script) at "
+                r"(?P<path>/\S{1,300}\w)"
+            ),
             r"\bFileNotFoundError: (?!\[)(?P<path>.{1,200})",
         ),
         cause="{path} is not on this node",
