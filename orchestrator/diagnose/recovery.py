@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass
 
 from orchestrator.diagnose.findings import Group
+from orchestrator.diagnose.table import SIGNATURES
 
 _PROGRESS = re.compile(
     rb"(?i:\b(?:step|epoch|iter|iteration|batch|global_step)s?\b\W{0,4}\d)|\d/\d{1,12} \[\d|"
@@ -24,13 +25,18 @@ _SUCCESS = re.compile(
     rb"[Ss]uccessfully (?:re)?connected|\b[Rr]econnected\b|[Rr]etry (?:succeeded|successful)|"
     rb"(?:exited with|exit|return) code:? 0\b|'train_runtime': \d"
 )
-# In the line itself: the program says that it goes on without what failed, or tries again.
+# In the line itself: the program says that it continues without what failed, or tries again.
 _CONTINUES = re.compile(
     r"(?i:\bfall(?:ing|s)? ?back\b|\bwill (?:retry|try again|be (?:ignored|disabled|skipped))\b|"
     r"\bretrying\b|\((?:ignored|optional)\b|"
     r"\btrying (?:again|another|(?:a )?(?:smaller|larger) |batch size))"
 )
 _GIVES_UP = re.compile(r"(?i:\bgiving up|\bno more retries|\bretries (?:exhausted|exceeded))")
+_UNDONE = {
+    signature.id: re.compile(signature.undone_by.encode())
+    for signature in SIGNATURES
+    if signature.undone_by is not None
+}
 _LINES = 3  # of progress that show that a line was no failure
 _LINES_AFTER_EXCEPTION = 20
 
@@ -88,11 +94,8 @@ class Recovery:
 
 def _is_undone(suspicion: _Suspicion, lines: bytes) -> bool:
     """Tell whether a line after the suspicion says that the same thing succeeded after all."""
-    text = suspicion.group.signature.undone_by
-    return (
-        text is not None
-        and re.compile(text.encode()).search(lines, max(0, suspicion.at)) is not None
-    )
+    undone = _UNDONE.get(suspicion.group.signature.id)
+    return undone is not None and undone.search(lines, max(0, suspicion.at)) is not None
 
 
 def _progress(lines: bytes, start: int) -> list[int]:

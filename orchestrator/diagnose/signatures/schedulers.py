@@ -58,7 +58,8 @@ SIGNATURES = (
         id="container.no-gpus",
         meaning="docker cannot give GPUs to a container",
         patterns=(r"could not select device driver .{0,40}capabilities: \[\[gpu",),
-        cause="the NVIDIA container toolkit is not installed on this node, or docker is not configured for it",
+        cause="the NVIDIA container toolkit is not installed on this node, or docker is not configured "
+        "for it",
         fix="install nvidia-container-toolkit; sudo nvidia-ctk runtime configure --runtime=docker; "
         "restart docker",
         check="gpu",
