@@ -28,7 +28,7 @@ _SUCCESS = re.compile(
 # In the line itself: the program says that it continues without what failed, or tries again.
 _CONTINUES = re.compile(
     r"(?i:\bfall(?:ing|s)? ?back\b|\bwill (?:retry|try again|be (?:ignored|disabled|skipped))\b|"
-    r"\bretrying\b|\((?:ignored|optional)\b|"
+    r"\bretrying\b|\bignoring this\b|\((?:ignored|optional)\b|"
     r"\btrying (?:again|another|(?:a )?(?:smaller|larger) |batch size))"
 )
 _GIVES_UP = re.compile(r"(?i:\bgiving up|\bno more retries|\bretries (?:exhausted|exceeded))")

@@ -278,9 +278,20 @@ PUBLISHED = {
     "tokenizing": "hang.preparing",
     "wandb-init": "net.wandb",
     "xid-nvlink": "cuda.nvlink",
+    "apptainer": "container.apptainer",
+    "cublas-invalid": "library.cublas",
+    "cuda-unknown": "cuda.unknown",
+    "extension-op": "extension.op",
+    "mpirun-tcp": "mpirun.tcp",
+    "nccl-rank-invalid": "nccl.ranks-mixed",
+    "ray-no-resources": "ray.no-resources",
+    "ray-versions": "ray.versions",
+    "slurm-no-node": "slurm.no-node",
+    "slurm-output": "slurm.output",
 }
 
 HEALTHY = (
+    "healthy-cuda-minor",
     "healthy-ddp",
     "healthy-fabric",
     "healthy-ignored",

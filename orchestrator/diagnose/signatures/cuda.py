@@ -151,6 +151,19 @@ SIGNATURES = (
         check="gpu",
     ),
     Signature(
+        id="cuda.unknown",
+        meaning="CUDA cannot be initialized",
+        patterns=(
+            r"CUDA unknown error - this may be due to an incorrectly set up environment",
+            r"\bCUDA error: unknown error",
+        ),
+        cause="the module nvidia-uvm is not loaded or stuck (as after suspend), the container lacks a "
+        "device, or "
+        "the GPU is in a bad state",
+        fix="run nvidia-smi there; sudo modprobe -r nvidia_uvm && sudo modprobe nvidia_uvm; else reboot",
+        check="gpu",
+    ),
+    Signature(
         id="cuda.driver-old",
         meaning="the driver is too old for torch",
         patterns=(

@@ -26,7 +26,7 @@ SIGNATURES = (
             ),
             (
                 r"Installed CUDA version (?P<found>[\d.]{1,10}) does not match the version torch was "
-                r"compiled with"
+                r"compiled with(?!.*accepting this combination)"
             ),
             r"CUDAMismatchException: .{0,20}Installed CUDA version (?P<found>[\d.]{1,10})",
         ),
@@ -82,6 +82,18 @@ SIGNATURES = (
         ),
         cause="the toolkit or torch is older than {architecture}",
         fix="install a newer CUDA toolkit and torch, or set TORCH_CUDA_ARCH_LIST to what both know",
+        check="sw.versions",
+    ),
+    Signature(
+        id="extension.op",
+        meaning="an extension of DeepSpeed cannot be built here: {name}",
+        patterns=(
+            r"Unable to (?:JIT load|pre-compile) the (?P<name>\w{1,60}) op due to it not being compatible",
+        ),
+        cause="the CUDA toolkit (nvcc) is missing or does not match torch, or a library that it needs, "
+        "such as "
+        "libaio, is missing",
+        fix="`ds_report` says which; set CUDA_HOME to a toolkit of torch.version.cuda",
         check="sw.versions",
     ),
     Signature(
@@ -145,6 +157,17 @@ SIGNATURES = (
         cause="an installation of the system, or a module, precedes the one of torch in LD_LIBRARY_PATH",
         fix="unset LD_LIBRARY_PATH (or unload the cudnn module), or install the cuDNN that torch was "
         "built with",
+        check="sw.versions",
+    ),
+    Signature(
+        id="library.cublas",
+        meaning="cuBLAS refuses a call",
+        patterns=(r"\bCUBLAS_STATUS_(?:INVALID_VALUE|NOT_SUPPORTED|ARCH_MISMATCH)\b",),
+        cause="most likely another cuBLAS than that of torch is loaded; else the sizes of the matrices "
+        "do not "
+        "fit, or the GPU lacks this type",
+        fix="unset LD_LIBRARY_PATH and try again; if that is not it, print the shapes before that call",
+        kind=Kind.SYMPTOM,
         check="sw.versions",
     ),
     Signature(

@@ -101,6 +101,7 @@ SIGNATURES = (
         patterns=(
             r"sh: (?:line )?\d+: (?P<path>[^:\n]{1,400}): not found",
             r"sh: (?:line \d+: )?(?P<path>[^:\n]{1,400}): command not found",
+            r": line \d{1,7}: (?P<path>(?!module:|ml:|conda:)[^:\s]{1,100}): command not found",
             r"sh: (?:line \d+: )?(?!.*\bcd: )(?P<path>[^:\n]{1,400}): No such file or directory",
             r"failed to run command ['\u2018](?P<path>[^'\u2019\n]{1,400})['\u2019]",
             r"\bexecve\(\): (?P<path>[^:\n]{1,400}): No such file or directory",  # srun

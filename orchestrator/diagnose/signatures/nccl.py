@@ -152,7 +152,8 @@ SIGNATURES = (
         ),
         cause="most likely the module nvidia-peermem (or DMA-BUF of kernel and driver) that GPUDirect RDMA "
         "needs is missing on this node, or does not match the driver",
-        fix="`sudo modprobe nvidia-peermem` on the host; NCCL_NET_GDR_LEVEL=LOC does without, and shows "
+        fix="`sudo modprobe nvidia-peermem` on the host; for ibv_reg_dmabuf_mr: NCCL_DMABUF_ENABLE=0; "
+        "NCCL_NET_GDR_LEVEL=LOC does without, and shows "
         "whether it is that",
         check="ib.gdr",
     ),
@@ -314,8 +315,11 @@ SIGNATURES = (
         patterns=(
             r"Bootstrap Root ?: mismatch in (?:info|rank count)",
             r"Bootstrap Root ?: rank \d+ .*already checked in",
+            r"\bInvalid rank requested ?: ",
         ),
-        cause="two processes have the same rank, or one of an earlier run still uses the port",
+        cause="two processes have the same rank, a rank is beyond the world size, or a process of an "
+        "earlier "
+        "run still uses the port",
         fix="end the processes of earlier runs on all nodes, and check the node ranks",
         check="host.orphans",
     ),

@@ -55,7 +55,11 @@ SIGNATURES = (
     Signature(
         id="python.symbol",
         meaning="a compiled package does not match torch",
-        patterns=(r"undefined symbol: \w",),
+        patterns=(
+            r"undefined symbol: \w",
+            r"operator torchvision::\w{1,40} does not exist",
+            r"\b(?:FusedAdam|FusedLAMB|FusedLayerNorm\w{0,20}) requires cuda extensions",
+        ),
         cause="it was built against another version of torch or CUDA",
         fix="reinstall it for the torch of this node",
         check="sw.versions",

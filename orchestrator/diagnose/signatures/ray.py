@@ -62,6 +62,28 @@ SIGNATURES = (
         after="a worker that died",
     ),
     Signature(
+        id="ray.versions",
+        meaning="nodes have different versions of Ray or Python",
+        patterns=(r"Version mismatch: The cluster was started with",),
+        cause="Ray needs the same version of itself and of Python on all nodes",
+        fix="install the same Ray and Python on all nodes",
+        check="sw.versions",
+    ),
+    Signature(
+        id="ray.no-resources",
+        meaning="Ray has no node with these resources",
+        patterns=(
+            r"No available node types can fulfill resource request",
+            r"The following resource request cannot be scheduled right now",
+        ),
+        cause="nodes have not joined the cluster, or no node has as many GPUs or CPUs as one task asks for",
+        fix="compare `ray status` with the request (GPUs of one node, placement group), and look at "
+        "nodes that "
+        "are missing",
+        kind=Kind.SYMPTOM,
+        after="a node that did not join",
+    ),
+    Signature(
         id="ray.gpus",
         meaning="Ray was asked for more GPUs than it may see",
         patterns=(

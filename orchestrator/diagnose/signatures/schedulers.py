@@ -46,6 +46,15 @@ SIGNATURES = (
         check="gpu",
     ),
     Signature(
+        id="container.apptainer",
+        meaning="Apptainer could not start the container: {why}",
+        patterns=(r"^FATAL: {3,12}(?P<why>[^\n]{1,200})",),
+        cause="Apptainer (Singularity) says: {why}",
+        fix="run the same `apptainer exec` on that node by hand; check that the image, and the folders "
+        "that it "
+        "binds, are on that node and readable",
+    ),
+    Signature(
         id="slurm.no-pyxis",
         meaning="Slurm knows no containers here: pyxis is missing",
         patterns=(r"\bunrecognized option '--container-\w",),
@@ -105,6 +114,26 @@ SIGNATURES = (
         "SlurmdPort "
         "and SrunPortRange between the nodes",
         check="net.tcp",
+    ),
+    Signature(
+        id="slurm.no-node",
+        meaning="Slurm has no such node available",
+        patterns=(r"\b(?:srun|salloc|sbatch): Required node not available \(",),
+        cause="the nodes that were asked for are down, drained or reserved",
+        fix="`sinfo -R` shows why; choose others, or let the administrator resume them",
+        is_survivable=True,
+        undone_by=r"\bhas been allocated resources",
+    ),
+    Signature(
+        id="slurm.output",
+        meaning="Slurm cannot write the output of a task: {path}",
+        patterns=(
+            r"slurmstepd: error: Could not open std(?:out|err|in) file (?P<path>[^:\n]{1,400}): ",
+            r"error: Unable to open (?:output|error) file (?P<path>[^:\n]{1,400}): ",
+        ),
+        cause="its folder does not exist on that node, or the user may not write there",
+        fix="make the folder before sbatch (Slurm makes none), on storage that all nodes share",
+        check="shared",
     ),
     Signature(
         id="slurm.invalid",
@@ -231,6 +260,21 @@ SIGNATURES = (
         fix="try `ssh NODE orted --version`; pass --prefix, or let srun start the ranks",
         orch_fix="orch launch --launcher direct train.py, without mpirun",
         kind=Kind.SYMPTOM,
+    ),
+    Signature(
+        id="mpirun.tcp",
+        meaning="processes of Open MPI cannot connect to each other",
+        patterns=(
+            r"\bwas unable to complete a TCP connection$",
+            r"Open MPI failed to TCP connect to a peer MPI process",
+        ),
+        cause="a firewall, or Open MPI uses an interface that the other nodes cannot reach, such as "
+        "docker0",
+        fix="name the network: --mca btl_tcp_if_include 10.0.0.0/24 --mca oob_tcp_if_include "
+        "10.0.0.0/24; open "
+        "all TCP ports between the nodes",
+        orch_fix="orch launch --launcher direct train.py, without mpirun",
+        check="net.tcp",
     ),
     Signature(
         id="mpirun.slots",

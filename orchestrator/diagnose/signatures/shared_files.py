@@ -76,6 +76,7 @@ SIGNATURES = (
                 r"(?:os\.(?:remove|unlink|rmdir|rename|replace)|shutil\.(?:rmtree|move)|"
                 r"[\w.]{1,80}\.(?:unlink|rmdir|rename|replace))\)"
             ),
+            r"\[Errno 116\] Stale file handle: '(?P<path>[^'\n]{0,400}(?:/\.cache/|\.lock)[^'\n]{0,400})'",
             r"\bOSError: \[Errno 16\] Device or resource busy: '(?P<path>[^'\n]{0,400}\.nfs[^'\n]{1,100})'",
         ),
         cause="{path} was removed by one rank while another one still wrote or read there",
