@@ -23,6 +23,7 @@ def test_as_json_has_hits_and_exits() -> None:
         "function": "f",
         "because": None,
         "library": None,
+        "call": None,
     }
     assert described["hits"][0]["first"]["line"] == 3
     assert described["exits"] == [{"rank": 0, "code": -15, "node": None, "pid": None, "time": None}]
