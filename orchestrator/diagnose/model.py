@@ -74,7 +74,8 @@ class PythonError:
     `file`, `line` and `function` are those of the innermost frame in the user's own code, which is not in
     the standard library or an installed package; None if there is no such frame. `because` is the exception
     that it was raised from, or that was being handled. `library` is the file of the innermost frame, below
-    `site-packages/`, if it is in an installed package, and `call` what its line calls or asserts.
+    `site-packages/`, if it is in an installed package, and `call` what the line of the innermost frame
+    outside of the standard library calls or asserts.
     """
 
     type: str

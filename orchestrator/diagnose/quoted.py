@@ -24,6 +24,9 @@ _OUTPUT = frozenset(
     )
 )
 _SETTING = re.compile(r"^\s{0,40}(?:- )?(?P<key>[a-z][\w.-]{0,60})\s?[:=]\s?[\"'\[]")
+_FIELD = re.compile(
+    r"\s(?P<key>[\w.-]{1,60})=[\"']"
+)  # of logfmt: `time="..." level=error msg="..."`
 # Not a setting: `torch.distributed.DistBackendError: [1] is setting up NCCL communicator`.
 _EXCEPTION = re.compile(r"(?:^|\.)[A-Z]\w{0,80}$")
 # `+ srun ...` of `sh -x`, a comment, and lines of a dialogue to train on.
@@ -53,11 +56,17 @@ def is_quoted(text: str, start: int, end: int) -> bool:
         return True
     if not ('"' in before or "'" in before):
         return False
-    last = None
-    for last in _KEY.finditer(before):  # noqa: B007 - the last one counts
-        pass
+    last = _last(_KEY, before)
     if last is None:
         last = _SETTING.match(before)
         if last is not None and _EXCEPTION.search(last["key"]):
             return False
+        last = last and (_last(_FIELD, before) or last)
     return last is not None and last["key"].lower() not in _OUTPUT
+
+
+def _last(pattern: re.Pattern[str], text: str) -> re.Match[str] | None:
+    found = None
+    for found in pattern.finditer(text):  # noqa: B007 - the last one counts
+        pass
+    return found

@@ -48,6 +48,7 @@ _CHAIN = re.compile(
     r"During handling of the above exception, another exception occurred:$"
     r"|The above exception was the direct cause of the following exception:$"
 )
+_STANDARD = re.compile(r"^<frozen |/lib(?:64)?/python\d[\d.]*/(?!(?:site|dist)-packages/)")
 # What a line of the source calls or asserts; the rest of it may be any text.
 _CALL = re.compile(r"(?:return )?[\w.]{1,80}(?=\()|assert [\w. ]{1,80}$")
 # The exception follows again as it was first raised, in another process.
@@ -93,6 +94,7 @@ class Traceback:
         self._is_headless = False
         self._library: str | None = None
         self._call: str | None = None
+        self._is_standard = False  # the frame, of Python's own library
         self._is_logged = False
         self._is_harmless = self._is_awaited = harmless
         # What precedes the header precedes all lines of a traceback if it precedes the next one.
@@ -159,6 +161,7 @@ class Traceback:
     def _start(self) -> None:
         self._frame, self.in_frames, self._lines = None, True, 0
         self._is_headless, self._library, self._call = False, None, None
+        self._is_standard = False
 
     def _read_frame(self, text: str, place: Place) -> None:
         if self._lines > MAX_LINES:
@@ -166,9 +169,10 @@ class Traceback:
         elif not text or text[0] in " \t":
             found = _FRAME.match(text)
             if found:
-                self._call = None
-            elif self._call is None and (call := _CALL.match(text.strip())):
-                self._call = call[0]
+                self._is_standard = _STANDARD.search(found["file"]) is not None
+            if not self._is_standard:
+                call = None if found else _CALL.match(text.strip())
+                self._call = call[0] if call else None if found else self._call
             if found:
                 package = _PACKAGE.search(found["file"])
                 self._library = package["file"] if package else None

@@ -63,6 +63,7 @@ def test_command_dialogue_or_text_in_backquotes_is_no_failure(text: str) -> None
         "torch.distributed.DistBackendError: [1] is late: wait timeout after 10ms, keys: /default_pg/0",
         "user@node7: Permission denied (publickey,password).",
         "sample-node-1: OSError: [Errno 28] No space left on device",
+        'time="2026-12-01T02:17:16Z" level=error msg="write /x: no space left on device"',
     ],
 )
 def test_exception_or_host_is_no_setting_and_no_dialogue(text: str) -> None:

@@ -220,3 +220,16 @@ JSONDecodeError: Extra data: line 1 column 214 (char 213)
 """
     (hit,) = read(text).hits
     assert hit.error is not None and "JSONDecodeError" in hit.error.message
+
+
+def test_call_is_that_of_the_last_frame_outside_of_the_standard_library() -> None:
+    text = """Traceback (most recent call last):
+  File "/home/user/train.py", line 9, in rotate
+    shutil.rmtree(old)
+  File "/usr/lib/python3.10/shutil.py", line 713, in rmtree
+    orig_st = os.lstat(path)
+FileNotFoundError: [Errno 2] No such file or directory: '/shared/step_100'
+"""
+    (hit,) = read(text).hits
+    assert hit.signature.id == "shared.removed"
+    assert hit.error is not None and hit.error.call == "shutil.rmtree"

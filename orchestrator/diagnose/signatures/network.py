@@ -87,9 +87,14 @@ SIGNATURES = (
     Signature(
         id="net.wandb",
         meaning="wandb did not start",
-        patterns=(r"\bCommError: Run initialization has timed out",),
-        cause="this node cannot reach wandb's server in time, or its folder is on slow storage",
-        fix="WANDB_MODE=offline and `wandb sync` later; or set HTTPS_PROXY; or let rank 0 alone call "
+        patterns=(
+            r"\bCommError: Run initialization has timed out",
+            r"\bUsageError: api_key not configured",
+            r"\bAuthenticationError: The API key you provided",
+        ),
+        cause="this node cannot reach wandb's server in time, or has no valid key for it",
+        fix="give all ranks WANDB_API_KEY; or WANDB_MODE=offline and `wandb sync` later; or set "
+        "HTTPS_PROXY; or let rank 0 alone call "
         "wandb.init()",
         orch_fix="orch launch -e WANDB_MODE=offline",
     ),

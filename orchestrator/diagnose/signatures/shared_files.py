@@ -68,7 +68,7 @@ SIGNATURES = (
     ),
     Signature(
         id="shared.removed",
-        meaning="a folder was removed or changed while ranks used it",
+        meaning="a file or folder was removed while ranks used it",
         patterns=(
             r"\bOSError: \[Errno 39\] Directory not empty: '(?P<path>[^'\n]{1,400})'$",
             (
@@ -79,7 +79,7 @@ SIGNATURES = (
             r"\[Errno 116\] Stale file handle: '(?P<path>[^'\n]{0,400}(?:/\.cache/|\.lock)[^'\n]{0,400})'",
             r"\bOSError: \[Errno 16\] Device or resource busy: '(?P<path>[^'\n]{0,400}\.nfs[^'\n]{1,100})'",
         ),
-        cause="{path} was removed by one rank while another one still wrote or read there",
+        cause="{path}: another rank, or an earlier run, removed it or wrote there at the same time",
         fix="let rank 0 alone clean up, after a barrier",
     ),
     Signature(

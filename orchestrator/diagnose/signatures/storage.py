@@ -8,7 +8,7 @@ SIGNATURES = (
     Signature(
         id="disk.full",
         meaning="the disk is full",
-        patterns=(r"No space left on device",),
+        patterns=(r"No space left on device", r"\bno space left on device"),
         cause="the file system has no space, or no inodes, left",
         fix="free space (`df -h` and `df -i` on this node), or write elsewhere",
         check="disk",
