@@ -130,7 +130,10 @@ SIGNATURES = (
     Signature(
         id="ddp.ready-twice",
         meaning="a parameter was used twice in a step",
-        patterns=(r"Expected to mark a variable ready only once",),
+        patterns=(
+            r"Expected to mark a variable ready only once",
+            r"has already been reduced\. Gradient computed twice",  # DeepSpeed
+        ),
         cause="forward() runs several times before backward(), or with activation checkpointing",
         fix="use DDP with static_graph=True, or checkpointing with use_reentrant=False",
     ),

@@ -435,6 +435,7 @@ SIGNATURES = (
             r"NCCL WARN .*(?:bootstrap|Bootstrap).{0,80}(?:timeout|timed out|failed)",
             r"Accepting a connection from .* (?:wrong|bad) magic",
             r"invalid magic",
+            r"NCCL WARN (?>.*?wrong magic)",
         ),
         cause="a rank is missing, a process of an earlier run answers, or a firewall closes ephemeral "
         "ports",
