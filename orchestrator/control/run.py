@@ -104,10 +104,8 @@ class Run:
                     detached = detaching.result()
                 for task in (*following, *watching, detaching, ending):
                     task.cancel()
-        except (
-            asyncio.CancelledError
-        ):  # by a program: whatever reads the run next gives it a controller
-            raise
+        except asyncio.CancelledError:
+            raise  # by a program: whatever reads the run next gives it a controller
         except BaseException:  # a bug: the next controller would meet it again
             await self._stop_all(Stop(StopReason.CONTROLLER_ENDING), self._grace)
             raise
@@ -318,9 +316,7 @@ class Run:
         if self._stopping_since is None:
             self._stopping_since = time.monotonic()
         nodes = self.followers
-        if (
-            self._plan.runs_once
-        ):  # what the others run serves the rank, which may use it to save its state
+        if self._plan.runs_once:  # the other nodes serve the rank, which may have state to save
             nodes = [node for node in self.followers if not node.plan.ranks]
             await asyncio.gather(
                 *(node.stop(reason, grace) for node in self.followers if node.plan.ranks)
