@@ -61,7 +61,17 @@ def accuracy(lines: list[str], *, world_size: int = 2) -> float:
 
 
 @pytest.mark.parametrize(
-    ("script", "launcher"), [("digits_ddp.py", TORCHRUN), ("digits_fabric.py", FABRIC_RUN)]
+    ("script", "launcher"),
+    [
+        ("digits_ddp.py", TORCHRUN),
+        pytest.param(
+            "digits_fabric.py",
+            FABRIC_RUN,
+            marks=pytest.mark.skipif(
+                os.environ.get("ORCH_SCRIPTS") != "all", reason="one of two: ORCH_SCRIPTS=all"
+            ),
+        ),
+    ],
 )
 def test_an_interrupted_run_ends_where_an_unbroken_one_does(
     script: str, launcher: tuple[str, ...], tmp_path: Path

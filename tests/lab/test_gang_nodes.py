@@ -144,7 +144,7 @@ def test_lease_ends_a_run_without_a_controller(lab3: Lab, tmp_path: Path) -> Non
     words = ("--launcher", "direct", "--nproc", "2", "--grace", "1")
     run = detached(lab3, *words, "--lease", "3", script)
     other = detached(lab3, *words, script)
-    wait_for_copies(lab3, run, 6, "line 500\n")  # more than three leases
+    wait_for_copies(lab3, run, 6, "line 500\n", 60)  # more than three leases
     assert record(lab3, run)["state"] == "running"
     for name in (run, other):
         (controller,) = controllers(lab3, name)

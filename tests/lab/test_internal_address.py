@@ -22,7 +22,7 @@ INTERNAL = {node: network.address(index, net=1) for index, node in enumerate(NOD
 
 # Ranks that meet at the main address, and print the interface that orch has chosen for them.
 MEETING = """
-import os, socket
+import os, socket, time
 main, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
 rank = os.environ["RANK"]
 device = os.environ["GLOO_SOCKET_IFNAME"]
@@ -37,7 +37,9 @@ else:
             with socket.create_connection((main, port), 1):
                 break
         except OSError:
-            pass
+            time.sleep(0.1)
+    else:
+        raise SystemExit(f"{main}:{port} does not answer")
     print("met", main, device)
 """
 
