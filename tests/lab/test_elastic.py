@@ -93,7 +93,6 @@ def kill_launcher(lab: Lab, node: str, number: int = signal.SIGKILL) -> None:
     os.kill(pid, number)
 
 
-@thorough
 def test_elastic_training_continues_when_a_host_vanishes(lab: Lab) -> None:
     """It resumes from rank 0's checkpoint on node0; the other ranks wait in a collective until then."""
     script = (
