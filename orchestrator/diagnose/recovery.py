@@ -25,6 +25,11 @@ _SUCCESS = re.compile(
     rb"[Ss]uccessfully (?:re)?connected|\b[Rr]econnected\b|[Rr]etry (?:succeeded|successful)|"
     rb"(?:exited with|exit|return) code:? 0\b|'train_runtime': \d"
 )
+# In a block without digits.
+_MAY_SUCCEED = re.compile(
+    rb"worker group successfully finished|`Trainer\.fit` stopped|Training (?:completed|finished|done)|"
+    rb"Completed store-based barrier|onnected|etry success|etry succeeded|exit|return|train_runtime"
+)
 # In the line itself: the program says that it continues without what failed, or tries again.
 _CONTINUES = re.compile(
     r"(?i:\bfall(?:ing|s)? ?back\b|\bwill (?:retry|try again|be (?:ignored|disabled|skipped))\b|"
@@ -77,8 +82,9 @@ class Recovery:
         if not self._open:
             return
         first = max(0, min(suspicion.at for suspicion in self._open.values()))
-        found = list(_progress(lines, first)) if _MAY_PROGRESS.search(shapes) else []
-        done = [success.start() for success in _SUCCESS.finditer(lines, first)]
+        found = _progress(lines, first) if _MAY_PROGRESS.search(shapes) else []
+        successes = _SUCCESS.finditer(lines, first) if _MAY_SUCCEED.search(shapes) else ()
+        done = [success.start() for success in successes]
         for key, suspicion in list(self._open.items()):
             suspicion.needed -= sum(at > suspicion.at for at in found)
             if (

@@ -82,7 +82,7 @@ class Scan:
             self._block(block, number, offset)
             number += block.count(b"\n")
             offset += len(block)
-        self._close()
+        self._close(len(self._lines))
         if stage.is_silent(self._lines[-_END:]):
             end = self._lines.rstrip().rpartition(b"\n")[2]
             line = parse_line(end)
@@ -92,11 +92,11 @@ class Scan:
         self.leads += self._leads
 
     def error(
-        self, error: PythonError, place: Place, *, is_logged: bool = False, before: bytes = b""
+        self, error: PythonError, place: Place, *, is_logged: bool = False, at: int = 0
     ) -> Group:
         """Add an exception, by the first match of the most important kind in its chain.
 
-        `before` are the lines before it.
+        `at` is where it is in the current block.
         """
         links = [error]
         while (because := links[-1].because) is not None:
@@ -111,7 +111,7 @@ class Scan:
         fit = min(fits, key=lambda found: found[:3])[3] if fits else None
         signature = fit.rule.signature if fit else EXCEPTION
         text, details = (fit.text, fit.details) if fit else (error.summary, ())
-        signature = stage.explained(signature, text, before)
+        signature = stage.explained(signature, text, self._lines, at)
         return self._findings.add(
             signature, match(place, text, details, error, is_logged=is_logged)
         )
@@ -161,7 +161,7 @@ class Scan:
             known = self._shapes[shape]
             if known is not None:
                 known.count += 1
-                self._suspect(known, offset, is_raised=False)
+                self._recovery.suspect(known, offset - self._block_start, is_raised=False)
             return
         line = parse_line(raw)
         found: Group | None = None
@@ -199,7 +199,7 @@ class Scan:
             previous = parse_line(self._before)
             before = previous.text if previous.label == label else ""
             raised = traceback.feed(text, self._place(line, number, offset), before)
-            self._add_raised(raised, offset)
+            self._add_raised(raised, offset - self._block_start)
             if traceback.reading:
                 return
             del self._tracebacks[label]
@@ -208,26 +208,20 @@ class Scan:
             return
         self._match(line, number, offset)
         if self._idle > _MAX_IDLE_LINES:
-            self._close()
+            self._close(offset - self._block_start)
 
-    def _close(self) -> None:
+    def _close(self, at: int) -> None:
+        """Complete the tracebacks that no line has completed; `at` is how far the block has been read."""
         for traceback in self._tracebacks.values():
-            self._add_raised(traceback.close(), self._block_start, self._lines)
+            self._add_raised(traceback.close(), at)
         self._tracebacks.clear()
         self._summaries.clear()
         self._idle = 0
 
-    def _add_raised(self, raised: Raised | None, offset: int, before: bytes | None = None) -> None:
+    def _add_raised(self, raised: Raised | None, at: int) -> None:
         if raised is not None:
-            if before is None:
-                before = self._lines[: max(0, offset - self._block_start)]
-            group = self.error(
-                raised.error, raised.place, is_logged=raised.is_logged, before=before
-            )
-            self._suspect(group, offset, is_raised=not raised.is_logged)
-
-    def _suspect(self, group: Group, offset: int, *, is_raised: bool) -> None:
-        self._recovery.suspect(group, offset - self._block_start, is_raised=is_raised)
+            group = self.error(raised.error, raised.place, is_logged=raised.is_logged, at=at)
+            self._recovery.suspect(group, at, is_raised=not raised.is_logged)
 
     def _match(self, line: Line, number: int, offset: int) -> Group | None:
         """Add the most important match of the line."""
@@ -237,10 +231,10 @@ class Scan:
         ):
             return None
         place, signature = self._place(line, number, offset), fit.rule.signature
-        before = self._lines[: max(0, offset - self._block_start)]
-        signature = stage.explained(signature, fit.text, before)
+        at = offset - self._block_start
+        signature = stage.explained(signature, fit.text, self._lines, at)
         group = self._findings.add(signature, match(place, fit.text, fit.details))
-        self._suspect(group, offset, is_raised=False)
+        self._recovery.suspect(group, at, is_raised=False)
         return group
 
     def _place(self, line: Line, number: int, offset: int) -> Place:

@@ -14,11 +14,9 @@ SAVING = Signature(
     id="hang.saving",
     meaning="a collective timed out while a checkpoint was saved",
     cause="most likely only some ranks save: gathering a sharded model, or its optimizer, is a collective "
-    "that all "
-    "ranks must call",
+    "that all ranks must call",
     fix="call save_state(), save_checkpoint() or state_dict() on all ranks, not under `if rank == 0`; let "
-    "rank 0 "
-    "write the result; for slow storage raise the timeout of init_process_group",
+    "rank 0 write the result; for slow storage raise the timeout of init_process_group",
     kind=Kind.SYMPTOM,
     after="a rank that does not save",
 )
@@ -26,8 +24,7 @@ UNEVEN = Signature(
     id="hang.uneven",
     meaning="a collective timed out at the end of an epoch or of a validation",
     cause="most likely ranks have different numbers of batches: one waits in the next collective, such as "
-    "that of a "
-    "metric, while another one is done",
+    "that of a metric, while another one is done",
     fix="give all ranks the same number of batches: DistributedSampler with drop_last=True, no filter that "
     "differs by rank; or reduce metrics after the loop",
     kind=Kind.SYMPTOM,
@@ -37,11 +34,9 @@ SILENT = Signature(
     id="hang.connected",
     meaning="the output ends when NCCL has connected the GPUs",
     cause="if the job hangs here: GPUs that talk over PCI (P2P) and never get an answer, mostly because "
-    "PCI access "
-    "control (ACS) or an IOMMU is on",
+    "PCI access control (ACS) or an IOMMU is on",
     fix="set NCCL_P2P_DISABLE=1 to see whether it is that; then turn ACS off on the PCI bridges, or boot "
-    "with "
-    "iommu=pt",
+    "with iommu=pt",
     kind=Kind.HINT,
 )
 PREPARING = Signature(
@@ -50,8 +45,7 @@ PREPARING = Signature(
     cause="most likely one rank reads or tokenizes the data set while the others wait for it at a barrier, "
     "and that takes longer than the timeout",
     fix="prepare the data once before the launch (axolotl preprocess, datasets' save_to_disk), or raise "
-    "the "
-    "timeout: init_process_group(timeout=timedelta(hours=2)), ddp_timeout of transformers",
+    "the timeout: init_process_group(timeout=timedelta(hours=2)), ddp_timeout of transformers",
     kind=Kind.SYMPTOM,
     after="a rank that prepares the data",
 )
@@ -74,15 +68,15 @@ _NCCL = re.compile(rb"NCCL (?:INFO|version)|^\s*$")
 _LAST_LINES = 8
 
 
-def explained(signature: Signature, text: str, before: bytes) -> Signature:
+def explained(signature: Signature, text: str, lines: bytes, at: int) -> Signature:
     """Return what explains a wait that timed out, if `signature` is one; else itself.
 
-    `text` is its line, `before` are the lines before it.
+    `text` is its line, which is at `at` in `lines`.
     """
     if signature.id not in _WAITS:
         return signature
     last = None
-    for last in _STAGE.finditer(before[-_BEFORE:]):  # noqa: B007 - the last one counts
+    for last in _STAGE.finditer(lines, max(0, at - _BEFORE), max(0, at)):  # noqa: B007 - the last one counts
         pass
     if last is None or last["training"]:
         return signature

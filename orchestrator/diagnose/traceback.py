@@ -76,8 +76,7 @@ class Raised:
 
 
 def opens_traceback(text: str) -> bool:
-    """Tell whether a traceback starts with this line: with a header, a box, or a frame if the log was "
-    "cut."""
+    """Tell whether a traceback starts with this line: a header, a box, or a frame if the log was cut."""
     return text.endswith(HEADER) or Unboxed().line(text) != text or _FRAME.match(text) is not None
 
 

@@ -52,8 +52,7 @@ SIGNATURES = (
         ),
         cause="each rank saved its part, and another number of ranks, or another way to split, loads them",
         fix="resume with the number of ranks of the checkpoint; or convert it (deepspeed: "
-        "ds_to_universal.py; "
-        "torch: torch.distributed.checkpoint reshards; FSDP: save FULL_STATE_DICT)",
+        "ds_to_universal.py; torch: torch.distributed.checkpoint reshards; FSDP: save FULL_STATE_DICT)",
     ),
     Signature(
         id="state.shards-missing",
@@ -105,8 +104,7 @@ SIGNATURES = (
             r"\bloaded state dict (?:has|contains) ",
         ),
         cause="it was saved from a model or optimizer with other parts or sizes, in another way, or "
-        "wrapped "
-        "in DDP (`module.`)",
+        "wrapped in DDP (`module.`)",
         fix="load it into the same model, with the library and options that saved it; strip or add "
         "`module.` if only that differs",
     ),
@@ -120,9 +118,8 @@ SIGNATURES = (
             r"_pickle\.UnpicklingError: (?:pickle data was truncated|invalid load key)",
             r"SafetensorError: Error while deserializing header",
         ),
-        cause="writing it was interrupted, or it is read while rank 0 still writes it; a file of 130 "
-        "bytes is a "
-        "pointer of git lfs",
+        cause="writing it was interrupted, or it is read while rank 0 still writes it; a file of 130 bytes "
+        "is a pointer of git lfs",
         fix="write to a temporary name and rename it when done; let the other ranks wait at a barrier; "
         "`git lfs pull` for pointers",
     ),

@@ -74,8 +74,7 @@ SIGNATURES = (
         meaning="the driver reports Xid {xid}",
         patterns=(r"NVRM: Xid \(PCI:[^()]{1,40}\): (?P<xid>\d{1,4})",),
         cause="13, 31, 43: usually the program; 45: what was running ended after another error; 79: the "
-        "GPU "
-        "fell off the bus; others: hardware or firmware",
+        "GPU fell off the bus; others: hardware or firmware",
         fix="13, 31, 43: check the script; 79: reboot; 48, 64, 95, 119, 120: reset the GPU",
         check="gpu.xid",
     ),
@@ -158,8 +157,7 @@ SIGNATURES = (
             r"\bCUDA error: unknown error",
         ),
         cause="the module nvidia-uvm is not loaded or stuck (as after suspend), the container lacks a "
-        "device, or "
-        "the GPU is in a bad state",
+        "device, or the GPU is in a bad state",
         fix="run nvidia-smi there; sudo modprobe -r nvidia_uvm && sudo modprobe nvidia_uvm; else reboot",
         check="gpu",
     ),

@@ -26,8 +26,7 @@ SIGNATURES = (
             r"index \d+ is out of bounds for dimension 0 with size 0",
         ),
         cause="the data set is empty here: its folder does not exist or has no files on this node, or "
-        "there are "
-        "fewer samples than ranks",
+        "there are fewer samples than ranks",
         fix="check the path on this node; copy the data to all nodes, or use shared storage",
         check="shared",
     ),

@@ -31,9 +31,8 @@ SIGNATURES = (
             r"CUDAMismatchException: .{0,20}Installed CUDA version (?P<found>[\d.]{1,10})",
         ),
         cause="nvcc is of CUDA {found}, torch was built with another version",
-        fix="set CUDA_HOME to a toolkit of the version in torch.version.cuda, or install a torch build "
-        "for this "
-        "toolkit",
+        fix="set CUDA_HOME to a toolkit of the version in torch.version.cuda, or install a torch build for "
+        "this toolkit",
         check="sw.versions",
     ),
     Signature(
@@ -91,8 +90,7 @@ SIGNATURES = (
             r"Unable to (?:JIT load|pre-compile) the (?P<name>\w{1,60}) op due to it not being compatible",
         ),
         cause="the CUDA toolkit (nvcc) is missing or does not match torch, or a library that it needs, "
-        "such as "
-        "libaio, is missing",
+        "such as libaio, is missing",
         fix="`ds_report` says which; set CUDA_HOME to a toolkit of torch.version.cuda",
         check="sw.versions",
     ),
@@ -137,11 +135,9 @@ SIGNATURES = (
             r"symbol lookup error: \S{1,300}/libcu\S{1,100}: undefined symbol: (?P<symbol>\w{1,100})",
         ),
         cause="an older library without {symbol} is found first: through LD_LIBRARY_PATH, or a second "
-        "package "
-        "(nvidia-nccl-cu11 beside nvidia-nccl-cu12)",
+        "package (nvidia-nccl-cu11 beside nvidia-nccl-cu12)",
         fix="unset LD_LIBRARY_PATH, or remove that folder from it; pip list | grep nvidia- shows what is "
-        "installed "
-        "twice; then reinstall torch",
+        "installed twice; then reinstall torch",
         check="sw.versions",
     ),
     Signature(
@@ -155,17 +151,16 @@ SIGNATURES = (
             r"Loaded runtime CuDNN library: (?P<built>[\d.]{1,20}) but source was compiled with",
         ),
         cause="an installation of the system, or a module, precedes the one of torch in LD_LIBRARY_PATH",
-        fix="unset LD_LIBRARY_PATH (or unload the cudnn module), or install the cuDNN that torch was "
-        "built with",
+        fix="unset LD_LIBRARY_PATH (or unload the cudnn module), or install the cuDNN that torch was built "
+        "with",
         check="sw.versions",
     ),
     Signature(
         id="library.cublas",
         meaning="cuBLAS refuses a call",
         patterns=(r"\bCUBLAS_STATUS_(?:INVALID_VALUE|NOT_SUPPORTED|ARCH_MISMATCH)\b",),
-        cause="most likely another cuBLAS than that of torch is loaded; else the sizes of the matrices "
-        "do not "
-        "fit, or the GPU lacks this type",
+        cause="most likely another cuBLAS than that of torch is loaded; else the sizes of the matrices do "
+        "not fit, or the GPU lacks this type",
         fix="unset LD_LIBRARY_PATH and try again; if that is not it, print the shapes before that call",
         kind=Kind.SYMPTOM,
         check="sw.versions",
@@ -180,8 +175,7 @@ SIGNATURES = (
             r"Failed to initialize NVML: (?!Driver/library)",
         ),
         cause="the driver's library is missing in this container, or the container lost its devices after "
-        "a "
-        "systemd reload (cgroup v2)",
+        "a systemd reload (cgroup v2)",
         fix="start the container again with --gpus all; on the host, run nvidia-smi",
         kind=Kind.SYMPTOM,
         check="gpu",

@@ -29,8 +29,7 @@ SIGNATURES = (
             r"Sending process \d+ closing signal (?:Signals\.)?SIGHUP",
         ),
         cause="the terminal or SSH session in which it was started has ended; nohup does not help, as "
-        "torchrun "
-        "handles SIGHUP itself",
+        "torchrun handles SIGHUP itself",
         fix="start it in tmux or screen, or with setsid",
         orch_fix="orch launch --detach: the run does not depend on a terminal",
     ),
@@ -189,9 +188,8 @@ SIGNATURES = (
                 r"world_size \d+ != \d+ \* \d+ \* 1$"
             ),
         ),
-        cause="the world size was still 1 when the configuration was read: the process group did not "
-        "exist yet, or "
-        "the script was not started by a launcher",
+        cause="the world size was still 1 when the configuration was read: the process group did not exist "
+        "yet, or the script was not started by a launcher",
         fix="call deepspeed.init_distributed() (or torch.distributed.init_process_group) before the "
         "configuration is made, and start the script with a launcher",
     ),

@@ -26,9 +26,8 @@ SIGNATURES = (
         ),
         cause="the memory of the host, not of the GPU, was above Ray's threshold "
         "(RAY_memory_usage_threshold)",
-        fix="use fewer workers or actors on a node, smaller batches or caches, or more memory; the "
-        "message lists "
-        "the processes that use most",
+        fix="use fewer workers or actors on a node, smaller batches or caches, or more memory; the message "
+        "lists the processes that use most",
         check="memory",
     ),
     Signature(
@@ -44,8 +43,7 @@ SIGNATURES = (
         cause="the cgroup of the container, pod or session had no memory left, and the kernel killed a "
         "process in it",
         fix="raise its limit (docker run --memory, resources.limits.memory, MemoryMax), or use fewer data "
-        "loader "
-        "workers and smaller caches",
+        "loader workers and smaller caches",
         check="memory",
     ),
     Signature(

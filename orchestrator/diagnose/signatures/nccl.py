@@ -89,8 +89,7 @@ SIGNATURES = (
         cause="the instance has no EFA, its driver is missing, or the container does not have "
         "/dev/infiniband; NCCL falls back to slow sockets",
         fix="`fi_info -p efa` must list a provider on the node and in the container; install the EFA "
-        "driver, or "
-        "start the container with --device /dev/infiniband; without EFA, remove the plugin "
+        "driver, or start the container with --device /dev/infiniband; without EFA, remove the plugin "
         "(NCCL_NET=Socket)",
         kind=Kind.SYMPTOM,
         check="ib.port",
@@ -106,8 +105,7 @@ SIGNATURES = (
         cause="the security group does not allow all traffic of the group to itself, in and out, or the "
         "peer died",
         fix="allow all traffic from the security group to itself, inbound and outbound; then look at the "
-        "rank "
-        "that failed first",
+        "rank that failed first",
         kind=Kind.SYMPTOM,
         check="net.tcp",
     ),
@@ -153,8 +151,7 @@ SIGNATURES = (
         cause="most likely the module nvidia-peermem (or DMA-BUF of kernel and driver) that GPUDirect RDMA "
         "needs is missing on this node, or does not match the driver",
         fix="`sudo modprobe nvidia-peermem` on the host; for ibv_reg_dmabuf_mr: NCCL_DMABUF_ENABLE=0; "
-        "NCCL_NET_GDR_LEVEL=LOC does without, and shows "
-        "whether it is that",
+        "NCCL_NET_GDR_LEVEL=LOC does without, and shows whether it is that",
         check="ib.gdr",
     ),
     Signature(
@@ -167,8 +164,7 @@ SIGNATURES = (
         cause="there is no adapter, or libibverbs or /dev/infiniband is missing in the container: NCCL "
         "uses sockets",
         fix="if the node has adapters: install rdma-core (libibverbs1, ibverbs-providers), and start the "
-        "container "
-        "with --device /dev/infiniband",
+        "container with --device /dev/infiniband",
         kind=Kind.NOISE,
         check="ib.port",
     ),
@@ -209,8 +205,7 @@ SIGNATURES = (
         cause="the GID entry in use does not exist here, or has no route to the peer's (RoCE v2 has its "
         "own), or the ports differ",
         fix="set NCCL_IB_GID_INDEX to the RoCE v2 entry (`show_gids`), or unset it with NCCL 2.21 or "
-        "later; "
-        "in a container, the entry must be that of its own interface",
+        "later; in a container, the entry must be that of its own interface",
         check="ib.gid",
     ),
     Signature(
@@ -224,8 +219,7 @@ SIGNATURES = (
         ),
         cause="a port is down, a route between two adapters is missing, or the peer has died",
         fix="at the start of a run on RoCE: set NCCL_IB_GID_INDEX to the RoCE v2 entry (`show_gids`); "
-        "later: "
-        "check ports (`ibstat`) and cables, and on a congested fabric raise NCCL_IB_TIMEOUT",
+        "later: check ports (`ibstat`) and cables, and on a congested fabric raise NCCL_IB_TIMEOUT",
         check="ib.port",
     ),
     Signature(
@@ -318,8 +312,7 @@ SIGNATURES = (
             r"\bInvalid rank requested ?: ",
         ),
         cause="two processes have the same rank, a rank is beyond the world size, or a process of an "
-        "earlier "
-        "run still uses the port",
+        "earlier run still uses the port",
         fix="end the processes of earlier runs on all nodes, and check the node ranks",
         check="host.orphans",
     ),

@@ -22,9 +22,8 @@ SIGNATURES = (
         ),
         cause="NCCL took an IPv6 address of that kind, often that of a virtual interface (veth, docker, "
         "cni)",
-        fix="set NCCL_SOCKET_IFNAME and GLOO_SOCKET_IFNAME to the interface of the training network, "
-        "such as "
-        "eth0, and NCCL_SOCKET_FAMILY=AF_INET",
+        fix="set NCCL_SOCKET_IFNAME and GLOO_SOCKET_IFNAME to the interface of the training network, such "
+        "as eth0, and NCCL_SOCKET_FAMILY=AF_INET",
         check="nic.pick",
     ),
     Signature(
@@ -94,8 +93,7 @@ SIGNATURES = (
         ),
         cause="this node cannot reach wandb's server in time, or has no valid key for it",
         fix="give all ranks WANDB_API_KEY; or WANDB_MODE=offline and `wandb sync` later; or set "
-        "HTTPS_PROXY; or let rank 0 alone call "
-        "wandb.init()",
+        "HTTPS_PROXY; or let rank 0 alone call wandb.init()",
         orch_fix="orch launch -e WANDB_MODE=offline",
     ),
     Signature(
@@ -117,9 +115,8 @@ SIGNATURES = (
             r"\bRepositoryNotFoundError\b",
         ),
         cause="the account or token of this node may not read it, or there is no such repository",
-        fix="accept its terms with the account, and give all ranks the token (HF_TOKEN, or `hf auth "
-        "login` on "
-        "each node)",
+        fix="accept its terms with the account, and give all ranks the token (HF_TOKEN, or `hf auth login` "
+        "on each node)",
         orch_fix="orch launch -e HF_TOKEN",
         is_survivable=True,
     ),
@@ -148,9 +145,8 @@ SIGNATURES = (
         ),
         cause="this node cannot resolve the name of the main node, a peer, or a download server",
         fix="use an IP address, or add the name to /etc/hosts on all nodes; Kubernetes: a pod's name is "
-        "known once "
-        "it is ready: wait, or set publishNotReadyAddresses on its service; copy data ahead for nodes "
-        "offline",
+        "known once it is ready: wait, or set publishNotReadyAddresses on its service; copy data ahead for "
+        "nodes offline",
         check="net.dns",
     ),
     Signature(

@@ -77,9 +77,8 @@ SIGNATURES = (
             r"The following resource request cannot be scheduled right now",
         ),
         cause="nodes have not joined the cluster, or no node has as many GPUs or CPUs as one task asks for",
-        fix="compare `ray status` with the request (GPUs of one node, placement group), and look at "
-        "nodes that "
-        "are missing",
+        fix="compare `ray status` with the request (GPUs of one node, placement group), and look at nodes "
+        "that are missing",
         kind=Kind.SYMPTOM,
         after="a node that did not join",
     ),

@@ -64,9 +64,8 @@ SIGNATURES = (
         patterns=(
             r"RuntimeError: open\((?P<path>[^()\n]{1,400})\): (?P<why>No such file|Permission denied)",
         ),
-        cause="{path} (init_method='file://...') is in a folder that this node lacks, or a rank of this "
-        "or of "
-        "an earlier run removed it",
+        cause="{path} (init_method='file://...') is in a folder that this node lacks, or a rank of this or "
+        "of an earlier run removed it",
         fix="use a new file in an existing folder of shared storage for each run, or better a port: start "
         "the script with torchrun and init_method='env://'",
         check="shared",
@@ -98,9 +97,8 @@ SIGNATURES = (
         cause="at the start: a wrong address, a closed port, or a node that is not up; later: the node "
         "that serves it has ended",
         fix="look at the node that failed first; at the start check --rdzv-endpoint, set --rdzv-conf "
-        "is_host=1 on "
-        "the node that serves it, and use IP addresses, or add the nodes' names to /etc/hosts on all of "
-        "them",
+        "is_host=1 on the node that serves it, and use IP addresses, or add the nodes' names to /etc/hosts "
+        "on all of them",
         kind=Kind.SYMPTOM,
         after="the end of the node that serves it",
         check="net.tcp",

@@ -13,8 +13,7 @@ SIGNATURES = (
             r"(?:sbatch|salloc|srun): error: .*[Mm]emory specification can not be satisfied",
         ),
         cause="the step asks for more memory than its job has left on a node: the job's share is too "
-        "small, or "
-        "other steps hold it",
+        "small, or other steps hold it",
         fix="request memory for the job (sbatch --mem=0 takes all of each node) and pass srun --mem=0 or "
         "--overlap",
     ),
@@ -51,8 +50,7 @@ SIGNATURES = (
         patterns=(r"^FATAL: {3,12}(?P<why>[^\n]{1,200})",),
         cause="Apptainer (Singularity) says: {why}",
         fix="run the same `apptainer exec` on that node by hand; check that the image, and the folders "
-        "that it "
-        "binds, are on that node and readable",
+        "that it binds, are on that node and readable",
     ),
     Signature(
         id="slurm.no-pyxis",
@@ -67,10 +65,10 @@ SIGNATURES = (
         id="container.no-gpus",
         meaning="docker cannot give GPUs to a container",
         patterns=(r"could not select device driver .{0,40}capabilities: \[\[gpu",),
-        cause="the NVIDIA container toolkit is not installed on this node, or docker is not configured "
-        "for it",
-        fix="install nvidia-container-toolkit; sudo nvidia-ctk runtime configure --runtime=docker; "
-        "restart docker",
+        cause="the NVIDIA container toolkit is not installed on this node, or docker is not configured for "
+        "it",
+        fix="install nvidia-container-toolkit; sudo nvidia-ctk runtime configure --runtime=docker; restart "
+        "docker",
         check="gpu",
     ),
     Signature(
@@ -111,8 +109,7 @@ SIGNATURES = (
         ),
         cause="slurmd on that node does not answer, or cannot connect back to srun",
         fix="check slurmd and munge there (`scontrol show node NODE`), and that a firewall opens "
-        "SlurmdPort "
-        "and SrunPortRange between the nodes",
+        "SlurmdPort and SrunPortRange between the nodes",
         check="net.tcp",
     ),
     Signature(
@@ -270,9 +267,8 @@ SIGNATURES = (
         ),
         cause="a firewall, or Open MPI uses an interface that the other nodes cannot reach, such as "
         "docker0",
-        fix="name the network: --mca btl_tcp_if_include 10.0.0.0/24 --mca oob_tcp_if_include "
-        "10.0.0.0/24; open "
-        "all TCP ports between the nodes",
+        fix="name the network: --mca btl_tcp_if_include 10.0.0.0/24 --mca oob_tcp_if_include 10.0.0.0/24; "
+        "open all TCP ports between the nodes",
         orch_fix="orch launch --launcher direct train.py, without mpirun",
         check="net.tcp",
     ),

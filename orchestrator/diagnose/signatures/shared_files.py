@@ -30,13 +30,12 @@ SIGNATURES = (
             rf"JSONDecodeError.*{_CACHE}",
         ),
         cause="another rank replaced or removed the file; in a shared folder, such as a home on NFS, "
-        "nothing "
-        "keeps nodes apart",
+        "nothing keeps nodes apart",
         fix="give each node a cache on its own disk (each rank, if it is on one already): set "
-        "TRITON_CACHE_DIR, TORCHINDUCTOR_CACHE_DIR and "
-        "TORCH_EXTENSIONS_DIR to a local folder such as /tmp/$USER-kernels, and empty the old one",
-        orch_fix="orch launch -e TRITON_CACHE_DIR=/tmp/triton -e TORCHINDUCTOR_CACHE_DIR=/tmp/inductor "
-        "-e TORCH_EXTENSIONS_DIR=/tmp/extensions",
+        "TRITON_CACHE_DIR, TORCHINDUCTOR_CACHE_DIR and TORCH_EXTENSIONS_DIR to a local folder such as "
+        "/tmp/$USER-kernels, and empty the old one",
+        orch_fix="orch launch -e TRITON_CACHE_DIR=/tmp/triton -e TORCHINDUCTOR_CACHE_DIR=/tmp/inductor -e "
+        "TORCH_EXTENSIONS_DIR=/tmp/extensions",
         check="shared",
     ),
     Signature(
@@ -48,11 +47,9 @@ SIGNATURES = (
             r"\bFileExistsError: \[Errno 17\] .*'(?P<path>[^'\n]{1,400})' -> '[^'\n]{1,400}'",
         ),
         cause="another rank has already moved {path}: all of them write the same checkpoint or file on "
-        "shared "
-        "storage",
+        "shared storage",
         fix="let one rank move it (if rank == 0, then a barrier), and upgrade the library that saves it; "
-        "on "
-        "storage that nodes do not share, one rank of each node (transformers: save_on_each_node=True)",
+        "on storage that nodes do not share, one rank of each node (transformers: save_on_each_node=True)",
     ),
     Signature(
         id="shared.made",
