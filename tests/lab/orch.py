@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
-from labkit.lab import Lab
+from labkit.lab import Child, Lab
 
 ORCH = [sys.executable, "-m", "orchestrator"]
 
@@ -229,6 +229,17 @@ def agent_pids(lab: Lab) -> set[int]:
     """Return the pids of the same processes on this machine."""
     found = (process for node in lab.nodes for process in lab.processes(node))
     return {each.pid for each in found if any("/orch/node/node-" in word for word in each.argv)}
+
+
+def read_until(process: Child, text: bytes) -> bytes:
+    """Return the stderr of orch up to a line with this text."""
+    assert process.stderr is not None
+    read = b""
+    while text not in read:
+        line = process.stderr.readline()
+        assert line, read
+        read += line
+    return read
 
 
 def wait_until(condition: Callable[[], bool], seconds: float = 20) -> None:

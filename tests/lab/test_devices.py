@@ -57,7 +57,7 @@ def launch(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
         str(folder),
     ]
     return subprocess.run(
-        [*private, *ORCH, "launch", "--local", "1", "--launcher", "direct", "--preflight", "off",
+        [*private, *ORCH, "launch", "--local", "1", "--preflight", "off",
          "--output", "json", *words, "train.py"],
         cwd=folder / "job",
         env={**os.environ, "HOME": str(folder), "XDG_STATE_HOME": str(folder / "state")},
@@ -74,21 +74,28 @@ def ranks(done: subprocess.CompletedProcess[str]) -> list[dict[str, Any]]:
     return sorted(found, key=lambda each: int(each["LOCAL_RANK"]))
 
 
-def test_included_gpus_are_the_ones_that_ranks_see(tmp_path: Path) -> None:
-    found = ranks(launch(tmp_path, "--include", "local0:2,0"))
+@pytest.mark.parametrize("launcher", ["direct", pytest.param("torchrun", marks=pytest.mark.torch)])
+def test_included_gpus_are_the_ones_that_ranks_see(tmp_path: Path, launcher: str) -> None:
+    found = ranks(launch(tmp_path, "--launcher", launcher, "--include", "local0:2,0"))
     assert [each["CUDA_VISIBLE_DEVICES"] for each in found] == ["0,2", "0,2"]
     assert {each["CUDA_DEVICE_ORDER"] for each in found} == {"PCI_BUS_ID"}
 
 
 def test_gpu_that_is_not_there_is_refused_before_the_start(tmp_path: Path) -> None:
-    done = launch(tmp_path, "--include", "local0:7")
+    done = launch(tmp_path, "--launcher", "direct", "--include", "local0:7")
     assert done.returncode == 125
     assert "local0: devices: [7]: there is no GPU 7; it has 3 GPUs (0-2)" in done.stderr
 
 
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="two ranks need two CPUs")
 def test_ranks_are_bound_to_cpus_of_their_own(tmp_path: Path) -> None:
-    words = ("--include", "local0:0,1", "--launcher-arg=--numa-binding=exclusive")
+    words = (
+        "--launcher",
+        "direct",
+        "--include",
+        "local0:0,1",
+        "--launcher-arg=--numa-binding=exclusive",
+    )
     first, second = (set(each["cpus"]) for each in ranks(launch(tmp_path, *words)))
     assert first and second and not first & second
     assert first | second <= os.sched_getaffinity(0)

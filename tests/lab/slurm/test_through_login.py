@@ -12,7 +12,7 @@ import pytest
 from labkit import slurm
 from labkit.lab import Child, Lab
 
-from ..orch import ORCH, latest, orch, processes_of_runs, record, wait_until, write
+from ..orch import ORCH, latest, orch, processes_of_runs, read_until, record, wait_until, write
 from .conftest import LOGIN
 
 pytestmark = [pytest.mark.lab, pytest.mark.slurm]
@@ -50,17 +50,6 @@ def popen(lab: Lab, project: Path, *options: str) -> Child:
 
 def jobs(lab: Lab) -> list[str]:
     return slurm.jobs(lab, LOGIN)
-
-
-def read_until(process: Child, text: bytes) -> bytes:
-    """Return the stderr of orch up to a line with this text."""
-    assert process.stderr is not None
-    read = b""
-    while text not in read:
-        line = process.stderr.readline()
-        assert line, read
-        read += line
-    return read
 
 
 def wait_for_ranks(process: Child) -> None:

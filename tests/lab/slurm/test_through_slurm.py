@@ -13,7 +13,7 @@ import pytest
 from labkit import slurm
 from labkit.lab import Child, Lab
 
-from ..orch import ORCH, latest, processes_of_runs, record, wait_until, write
+from ..orch import ORCH, latest, processes_of_runs, read_until, record, wait_until, write
 
 pytestmark = [pytest.mark.lab, pytest.mark.slurm]
 
@@ -61,17 +61,6 @@ def occupy(lab: Lab) -> str:
     job = done.stdout.strip()
     wait_until(lambda: f"{job} RUNNING" in slurm.jobs(lab))
     return job
-
-
-def read_until(process: Child, text: bytes) -> bytes:
-    """Return the stderr of orch up to a line with this text."""
-    assert process.stderr is not None
-    read = b""
-    while text not in read:
-        line = process.stderr.readline()
-        assert line, read
-        read += line
-    return read
 
 
 @pytest.mark.parametrize("launcher", ["direct", pytest.param("torchrun", marks=pytest.mark.torch)])
