@@ -25,9 +25,9 @@ _SUCCESS = re.compile(
     rb"[Ss]uccessfully (?:re)?connected|\b[Rr]econnected\b|[Rr]etry (?:succeeded|successful)|"
     rb"(?:exited with|exit|return) code:? 0\b|'train_runtime': \d"
 )
-# In a block without digits.
+# In a block without digits and full stops.
 _MAY_SUCCEED = re.compile(
-    rb"worker group successfully finished|`Trainer\.fit` stopped|Training (?:completed|finished|done)|"
+    rb"worker group successfully finished|`Trainerfit` stopped|Training (?:completed|finished|done)|"
     rb"Completed store-based barrier|onnected|etry success|etry succeeded|exit|return|train_runtime"
 )
 # In the line itself: the program says that it continues without what failed, or tries again.

@@ -73,11 +73,15 @@ def chosen(draw: random.Random, **values: list[Any]) -> dict[str, Any]:
 def fleet(draw: random.Random) -> str:
     jump = {"hostname": "gate", "user": "jump", "identity_file": "/k/gate"}
     jumps = [jump, {**jump, "port": 2200}, {**jump, "hostname": "other"}]
-    shared = {"user": ["ubuntu", "me"], "port": [22, 2222], "identity_file": ["/k/a", "/k/b"]}
+    shared: dict[str, list[Any]] = {
+        "user": ["ubuntu", "me"],
+        "port": [22, 2222],
+        "identity_file": ["/k/a", "/k/b"],
+    }
     hosts: list[Any] = []
     for number in range(draw.randint(1, 5)):
         name = draw.choice([f"10.0.0.{number}", f"node{number}.lan"])
-        own = {
+        own: dict[str, list[Any]] = {
             "internal_ip": [f"192.168.1.{number + 1}"],
             "proxy_jump": jumps,
             "blocks": [1, "auto"],
