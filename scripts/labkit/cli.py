@@ -175,11 +175,17 @@ def _exec(options: argparse.Namespace) -> int:
     command = options.command[1:] if options.command[:1] == ["--"] else options.command
     if not command:
         raise LabError("exec: no command: scripts/lab exec node0 -- hostname")
+    early: list[int] = []
+    pass_on = early.append
+    # What arrives before the command has started must reach it, too: the command may already print.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda received, _: pass_on(received))
     process = life.find(options.name).popen(command, node=options.node)
+    pass_on = process.send_signal
+    for received in early:
+        process.send_signal(received)
     # The command gets Ctrl-C from the terminal itself.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda received, _: process.send_signal(received))
     code = process.wait()
     return 128 - code if code < 0 else code
 

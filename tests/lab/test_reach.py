@@ -294,7 +294,8 @@ def test_two_simultaneous_runs_get_different_ports(lab3: Lab, tmp_path: Path) ->
 
 
 def test_shell_startup_file_that_blocks_the_command_is_named(lab3: Lab) -> None:
-    hanging = {"node0": "exec sh", "node1": "read -p 'password: ' x", "node2": "sleep 300"}
+    waiting = "while [ ! -e /tmp/open ]; do sleep 0.1; done; exit"
+    hanging = {"node0": "exec sh", "node1": "read -p 'password: ' x", "node2": waiting}
     files = {node: lab3.files(node) / "home/.bashrc" for node in hanging}
     before = {node: file.read_bytes() if file.exists() else None for node, file in files.items()}
     try:
@@ -305,6 +306,11 @@ def test_shell_startup_file_that_blocks_the_command_is_named(lab3: Lab) -> None:
         for node, file in files.items():
             content = before[node]
             file.unlink() if content is None else file.write_bytes(content)
+        # The shell of node2 does not notice that orch has hung up.
+        gate = lab3.files("node2") / "tmp/open"
+        gate.touch()
+        wait_until(lambda: agents(lab3) == [])
+        gate.unlink()
     said = done.stdout + done.stderr
     assert done.returncode != 0
     assert "the login shell did not run orch's command within 30 s" in said
