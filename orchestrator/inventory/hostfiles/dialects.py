@@ -71,6 +71,8 @@ def read_hosts(lines: Sequence[Line], dialect: Dialect, problems: Problems) -> S
             form = f"{own.line}, not {dialect.line} as in {dialect.name}"
             message = f"this line has the form {form}; write all of them in one form"
             problems.add(line.number, line.words[0].column, "", message)
+    if dialect is RANKFILE:
+        _require_ranks(lines, problems)
     if dialect is OPEN_MPI and any(each.given for each in hosts):
         for each in hosts:
             _require_slots(each, problems)
@@ -82,6 +84,23 @@ def hosts_by_rank(lines: Sequence[Line]) -> list[str]:
     targets = [line.words[1] for line in lines]
     targets.sort(key=lambda target: whole_number(target.key) or 0)
     return [(target.value or "").rpartition("@")[2].casefold() for target in targets]
+
+
+def _require_ranks(lines: Sequence[Line], problems: Problems) -> None:
+    """Report what is no rank, a rank that is given twice, and one beyond their number, as PRRTE does."""
+    given: dict[int, int] = {}
+    for line in lines:
+        if len(line.words) < 2 or line.words[1].value is None:
+            continue  # _read_rank has reported the line
+        rank = line.words[1]
+        number = whole_number(rank.key)
+        if number is None or number >= len(lines):
+            expected = f"a rank from 0 to {len(lines) - 1}"
+            message = f"expected {expected}, as there are {len(lines)}; found {quoted(rank.key)}"
+            problems.add(line.number, rank.column, "", message)
+        elif given.setdefault(number, line.number) != line.number:
+            message = f"rank {number} has a host already, on line {given[number]}"
+            problems.add(line.number, rank.column, "", message)
 
 
 def _require_slots(each: Slots, problems: Problems) -> None:

@@ -72,6 +72,8 @@ class Source:
         try:
             return read_bounded(self.given, _MAX_BYTES)
         except FileNotFoundError:
+            if self.is_named and not self.given:
+                return InventoryError(f"{self}: expected a file after the colon")
             return InventoryError(f"{self}: there is no such inventory", remedy=self._suggestion)
         except Unreadable as error:
             return InventoryError(
@@ -90,6 +92,8 @@ class Source:
         meant = nearest(path.name, [file.name for file in files])
         if meant is not None:
             return f"did you mean {escaped(str(path.parent / meant))}?"
+        if self.is_named:
+            return f"name the file that has the hosts: -i {escaped(self._typed.partition(':')[0])}:FILE"
         return "`orch init HOST...` writes one; `--local 2` runs on this machine without one"
 
 

@@ -37,6 +37,11 @@ class SkyReader(Reader):
             file, pool = source, ""
         else:
             file, pool = Source(str(Path(_FILE).expanduser())), source.given
+            if file.path is None:
+                raise InventoryError(
+                    f"{source}: there is no {_FILE}, where SkyPilot keeps its pools",
+                    remedy="name another file that has pools: -i sky:./FILE",
+                )
         pools = read_pools(file)
         if not pool:
             return pools

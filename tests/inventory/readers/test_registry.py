@@ -169,6 +169,26 @@ def test_name_that_is_neither_file_nor_reader_lists_the_readers(notes: list[str]
     )
 
 
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("hostfile:", "hostfile:: expected a file after the colon"),
+        (
+            "dstack:none.yml",
+            "dstack:none.yml: there is no such inventory\n"
+            "  → name the file that has the hosts: -i dstack:FILE",
+        ),
+    ],
+)
+def test_named_reader_without_its_file_says_how_to_name_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, notes: list[str], given: str, said: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InventoryError) as caught:
+        load(given, notes.append)
+    assert str(caught.value) == said
+
+
 def test_fault_in_another_format_has_its_position(tmp_path: Path, notes: list[str]) -> None:
     file = written(tmp_path, "#plain\na\nbad\n")
     with pytest.raises(InventoryError) as caught:

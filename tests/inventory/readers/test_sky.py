@@ -72,6 +72,12 @@ def test_pool_is_selected_by_name() -> None:
         load("sky:mroe")
 
 
+def test_missing_file_of_skypilot_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with pytest.raises(InventoryError, match="there is no ~/.sky/ssh_node_pools.yaml"):
+        load("sky:pool")
+
+
 def test_password_for_sudo_is_left_out_with_a_note(home: Path) -> None:
     notes: list[str] = []
     path = home / "p.yaml"

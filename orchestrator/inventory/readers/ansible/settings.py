@@ -94,8 +94,10 @@ class _HostReader:
         try:
             return Host.model_validate(raw, context=folder)
         except ValidationError as invalid:
-            for fault in invalid.errors():
-                setting = str(fault["loc"][0])
+            faults = {str(fault["loc"][0]): fault for fault in invalid.errors()}
+            if "name" in faults and raw["address"] == self._name:
+                faults.pop("address", None)  # the same text
+            for setting, fault in faults.items():
                 variable, place = self._from.get(setting, ("", self._source))
                 reason = str(fault["ctx"]["error"])
                 if setting != "env":  # whose values may be secret
