@@ -93,7 +93,7 @@ class Source:
         if meant is not None:
             return f"did you mean {escaped(str(path.parent / meant))}?"
         if self.is_named:
-            return f"name the file that has the hosts: -i {escaped(self._typed.partition(':')[0])}:FILE"
+            return f"name the file: -i {escaped(self._typed.partition(':')[0])}:FILE"
         return "`orch init HOST...` writes one; `--local 2` runs on this machine without one"
 
 

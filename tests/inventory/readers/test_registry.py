@@ -174,9 +174,8 @@ def test_name_that_is_neither_file_nor_reader_lists_the_readers(notes: list[str]
     [
         ("hostfile:", "hostfile:: expected a file after the colon"),
         (
-            "dstack:none.yml",
-            "dstack:none.yml: there is no such inventory\n"
-            "  → name the file that has the hosts: -i dstack:FILE",
+            "dstack:a.yml",
+            "dstack:a.yml: there is no such inventory\n  → name the file: -i dstack:FILE",
         ),
     ],
 )

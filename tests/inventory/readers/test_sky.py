@@ -72,9 +72,9 @@ def test_pool_is_selected_by_name() -> None:
         load("sky:mroe")
 
 
-def test_missing_file_of_skypilot_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path))
-    with pytest.raises(InventoryError, match="there is no ~/.sky/ssh_node_pools.yaml"):
+def test_missing_file_of_skypilot_is_named(home: Path) -> None:
+    (home / ".sky" / "ssh_node_pools.yaml").unlink()
+    with pytest.raises(InventoryError, match=r"there is no ~/\.sky/ssh_node_pools\.yaml"):
         load("sky:pool")
 
 
