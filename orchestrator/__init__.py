@@ -35,6 +35,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.util.frontend import Frontend, set_frontend
 from orchestrator.version import __version__ as __version__
 
 if TYPE_CHECKING:
@@ -119,3 +120,13 @@ class _Package(ModuleType):
 
 
 sys.modules[__name__].__class__ = _Package
+
+
+def _notebook() -> Frontend:
+    """Import what notebooks show: it is above the rooms whose values it renders."""
+    from orchestrator.ui import notebook
+
+    return notebook
+
+
+set_frontend(_notebook)

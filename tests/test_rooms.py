@@ -26,7 +26,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "__main__": {"cli"},
     "cli": {"api", "errors", "events", "inventory", "ui", "util", "version"},
     "ui": _CORE | {"api", "hangs", "preflight", "provision"},
-    "": _API | {"api"},
+    "": _API | {"api", "ui"},
     "api": _API,
     "control": _CONTROL,
     "pipeline": _PIPELINE,

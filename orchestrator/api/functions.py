@@ -5,7 +5,9 @@ code `alaunch`, `apreflight`, `aget_run`, `aruns`.
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Unpack
 
@@ -22,6 +24,7 @@ from orchestrator.logs.log_line import LineSplitter, LogLine
 from orchestrator.preflight.report import Report
 from orchestrator.runs.folder import runs_folder
 from orchestrator.runs.registry import LATEST, all_runs, find_run
+from orchestrator.util.frontend import frontend
 
 OnLine = Callable[[LogLine], object]
 
@@ -31,6 +34,7 @@ def launch(
     *arguments: object,
     on_event: OnEvent | None = None,
     on_line: OnLine | None = None,
+    display: bool | None = None,
     **options: Unpack[LaunchOptions],
 ) -> Run:
     """Run `script` with its `arguments` on every node, and return the run.
@@ -44,7 +48,9 @@ def launch(
     Returns when the run has ended. Its `result` shows how: a script that fails raises no exception here
     (see `Result.raise_for_status`). With `detach=True`, returns once the job runs, controlled in the
     background. Nothing is printed: `on_line` is called with each line that the ranks print, `on_event`
-    with every event (see `orchestrator.events`), both in the caller's thread.
+    with every event (see `orchestrator.events`), both in the caller's thread. In the cell of a notebook,
+    the state of the run and the last lines of rank 0 are displayed and updated in place, with `display`
+    None unless there is an `on_line`, with False never.
 
     Ctrl-C stops the run on every node, a second one kills it; KeyboardInterrupt is raised when it has
     ended. An exception in a callback ends only this call: the run continues on its nodes
@@ -52,7 +58,10 @@ def launch(
     value, LaunchError if the job could not be started; then nothing runs.
     """
     interrupts = Interrupts()
-    with EventLoopThread(_listener(on_event, on_line)) as loop:
+    with (
+        shown_in_cell(on_event, wanted=on_line is None if display is None else display) as hear,
+        EventLoopThread(_listener(hear, on_line)) as loop,
+    ):
         work = _launch(script, arguments, options, loop.emit, interrupts)
         folder = loop.wait(work, lambda: interrupts.send(signal.SIGINT))
     return Run(folder)
@@ -92,6 +101,23 @@ async def _launch(
     async with launch_request(script, arguments, options, interrupts=interrupts) as request:
         await use_case.launch(request, hear, interrupts)
     return runs_folder() / names[0]
+
+
+@contextmanager
+def shown_in_cell(on_event: OnEvent | None, *, wanted: bool) -> Iterator[OnEvent | None]:
+    """Display the run in the cell of a notebook if `wanted`; yields what also calls `on_event`."""
+    cell = frontend().cell_display() if wanted and "IPython" in sys.modules else None
+    if cell is None:
+        yield on_event
+        return
+    with cell as show:
+
+        def hear(event: events.Event) -> None:
+            show(event)
+            if on_event is not None:
+                on_event(event)
+
+        yield hear
 
 
 def _listener(on_event: OnEvent | None, on_line: OnLine | None) -> OnEvent | None:

@@ -29,6 +29,7 @@ from orchestrator.remote.grouped_errors import grouped_lines
 from orchestrator.runs.outcome import Outcome
 from orchestrator.runs.registry import unless_pruned
 from orchestrator.runs.saved_run import SavedRun, load_run
+from orchestrator.util.frontend import Shown
 
 T = TypeVar("T")
 OnEvent = Callable[[events.Event], None]
@@ -57,7 +58,7 @@ class RunFailed(OrchError):
 
 
 @dataclass(frozen=True)
-class Result:
+class Result(Shown):
     """How a run ended: `outcome` in one word (succeeded, failed, stopped, lost), `summary` in one line.
 
     `seconds` is its duration, `verdict` why it failed (None if it did not, or that is unknown). `ranks`
@@ -211,7 +212,7 @@ class AsyncRun(_Handle):
         return await diagnose_run(self._saved(), attempt, on_event or ignore)
 
 
-class Run(_Handle):
+class Run(_Handle, Shown):
     """A run; returned by `launch`, `get_run` and `runs`.
 
     Every method blocks until it is done, even inside a running event loop, as in a notebook; `AsyncRun`

@@ -21,8 +21,9 @@ from orchestrator.plan.masking import masked_words
 from orchestrator.runs.folder import size_of
 from orchestrator.runs.lock import Controller
 from orchestrator.runs.registry import all_runs, unless_pruned, unreadable_runs, untrusted_runs
-from orchestrator.runs.saved_run import SavedRun
+from orchestrator.runs.saved_run import SavedRun, load_run
 from orchestrator.runs.state import NodeCondition, RankState, RunState, state_of
+from orchestrator.util.frontend import Shown
 from orchestrator.util.signals import signal_name
 
 _MAX_RECORDS = 20_000  # read of a node's index to find the times of last lines
@@ -79,7 +80,7 @@ class AttemptStatus:
 
 
 @dataclass(frozen=True)
-class RunStatus:
+class RunStatus(Shown):
     """One run, and its nodes in their order. `state` is starting, running, stopping or stalled while it is
     active; then succeeded, failed, stopped (by a user or its time limit) or lost (a node was
     lost); `summary` says why. `began` and `ended` are seconds since the epoch, `logs` is the folder of
@@ -154,6 +155,18 @@ def status_of(saved: SavedRun) -> RunStatus:
         ),
         files=known.files if saved.has_ended else None,
     )
+
+
+def known_status(folder: Path) -> RunStatus | None:
+    """Return what this machine knows of the run in `folder`, without asking a node; None if it was removed.
+
+    Raises OrchError or OSError if its folder cannot be read.
+    """
+    saved = load_run(folder)
+    if saved is None:
+        return None
+    with unless_pruned(saved):
+        return status_of(saved)
 
 
 async def current_status(saved: SavedRun, emit: events.Emit) -> RunStatus:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from orchestrator.diagnose.signature import Kind, Signature
+from orchestrator.util.frontend import Shown
 
 
 @dataclass(frozen=True)
@@ -184,7 +185,7 @@ class Hit:
 
 
 @dataclass(frozen=True)
-class Diagnosis:
+class Diagnosis(Shown):
     """What was found: roots first, then symptoms, cascades, hints and noise; each kind in order of time.
 
     Within a kind, what the rank had that is known to have failed first comes first. What the program

@@ -52,7 +52,7 @@ def advice(context: Context, fix: Fix) -> str:
     return text if nodes == "all" else f"{text} ({nodes})"
 
 
-def summary(report: Report, seconds: float, *, verbose: bool = True) -> str:
+def summary(report: Report, seconds: float | None, *, verbose: bool = True) -> str:
     """Return the counts of checks: `2 fail, 1 warn, 30 pass in 4.2 s (16 nodes, full)`.
 
     Unless `verbose`, with how to show those that are not shown.
@@ -63,7 +63,8 @@ def summary(report: Report, seconds: float, *, verbose: bool = True) -> str:
     shown = ", ".join(f"{counts[status]} {status}" for status in order if counts[status])
     hidden = not verbose and counts[Status.PASS] + counts[Status.SKIP] > 0
     extent = f"{counted(nodes, 'node')}, {report.context.level}{'; -v shows all' if hidden else ''}"
-    return f"{shown or 'no checks'} in {seconds:.1f} s ({extent})"
+    took = "" if seconds is None else f" in {seconds:.1f} s"
+    return f"{shown or 'no checks'}{took} ({extent})"
 
 
 def who(context: Context, nodes: Iterable[str]) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from orchestrator.preflight.judge import worst
 from orchestrator.preflight.model import Check, Context, Finding, Status
+from orchestrator.util.frontend import Shown
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Result:
 
 
 @dataclass(frozen=True)
-class Report:
+class Report(Shown):
     """The results of all checks that were made, in the order of the report."""
 
     context: Context

@@ -77,7 +77,7 @@ def _nested(values: Values) -> dict[str, dict[str, float]]:
     return nested
 
 
-def plain(report: Report, seconds: float, *, verbose: bool = False) -> Iterator[str]:
+def plain(report: Report, seconds: float | None, *, verbose: bool = False) -> Iterator[str]:
     """Yield a line for each finding, in columns, then the fixes, then the summary.
 
     Unless `verbose`, findings that need no action are left out.

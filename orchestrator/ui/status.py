@@ -64,9 +64,8 @@ def lines(
     In a terminal of `height` lines (None: a pipe), ranks in the same state share a row if there would be
     more rows than lines.
     """
-    entries = [_Entry(node, rank) for node in view.nodes for rank in (node.ranks or (None,))]
     max_rows = None if height is None else max(_MIN_ROWS, height - _OTHER_LINES)
-    rows = [_cells(group, now) for group in _grouped(entries, max_rows)]
+    rows = rank_rows(view, now, max_rows)
     columns = [
         Column(title, [row[index] for row in rows], hides, is_number=is_number)
         for index, (title, hides, is_number) in enumerate(_COLUMNS)
@@ -75,19 +74,27 @@ def lines(
         *_heading(view, now),
         *_verdict(view, width or verdict.DEFAULT_WIDTH, colour=colour),
         *table(columns, width, colour=colour),
-        *_causes(view.nodes, colour=colour),
+        *(f"\x1b[33m{line}\x1b[0m" if colour else line for line in node_causes(view.nodes)),
     ]
 
 
-def _causes(nodes: Sequence[NodeStatus], *, colour: bool) -> list[str]:
+def rank_rows(view: RunStatus, now: float, max_rows: int | None) -> list[tuple[Cell, ...]]:
+    """Return the cells of each rank, or of a group of ranks if there would be more than `max_rows` rows.
+
+    They are NODE, RANK, STATE, EXIT, PID, LOGS, OUTPUT and LAST LINE.
+    """
+    entries = [_Entry(node, rank) for node in view.nodes for rank in (node.ranks or (None,))]
+    return [_cells(group, now) for group in _grouped(entries, max_rows)]
+
+
+def node_causes(nodes: Sequence[NodeStatus]) -> list[str]:
     """Return why nodes cannot be reached, or have left, each cause once."""
     causes: dict[str, list[str]] = {}
     for node in nodes:
         if node.state in _CAUSE_LABELS and node.cause:
             cause = f"{_CAUSE_LABELS[node.state]}: {printable(first_line(node.cause))}"
             causes.setdefault(cause, []).append(node.name)
-    shown = [f"{fold(names)} {cause}" for cause, names in causes.items()]
-    return [f"\x1b[33m{line}\x1b[0m" if colour else line for line in shown]
+    return [f"{fold(names)} {cause}" for cause, names in causes.items()]
 
 
 def _heading(view: RunStatus, now: float) -> list[str]:

@@ -75,6 +75,21 @@ def _files(label: Row, event: events.FilesWritten, width: int) -> Iterator[Row]:
 
 def explained(why: events.Explained, width: int) -> Iterator[Row]:
     """Return why a run failed, in rows for a terminal of `width` columns."""
+    *causes, others = items(why)
+    item = partial(labelled, width=width, indent=messages.INDENT, max_rows=_MAX_ROWS)
+    for label, text, style in causes:
+        yield from item(label, text, style=style)
+    for number, line in enumerate(why.lines):
+        yield (_label(why.channel if number == 0 else ""), ("│ ", _DIM), (line, ""))
+    yield from item(others[0], others[1])
+    yield (_label("more"), (why.command, "1"))
+
+
+def items(why: events.Explained) -> list[tuple[str, str, str]]:
+    """Return label, text and SGR style of each item: why a run failed, and last, what followed from it.
+
+    A text that is unknown is empty.
+    """
     where = f"at {why.place}" if why.place else ""
     when = f"{lifetime(why.after)} after it started" if why.after is not None else ""
     others = [
@@ -82,17 +97,15 @@ def explained(why: events.Explained, width: int) -> Iterator[Row]:
         for ranks, what in ((why.victims, "ended"), (why.unbegun, "never started"))
         if ranks
     ]
-    item = partial(labelled, width=width, indent=messages.INDENT, max_rows=_MAX_ROWS)
-    yield from item("error", why.error, style=_RED)
-    yield from item("" if why.error else "when", ", ".join(filter(None, (where, when))))
-    yield from item("cause", "; ".join(filter(None, (why.meaning, why.cause))))
-    yield from item("", why.evidence, style=_DIM)
-    yield from item("fix", why.fix, style=_GREEN)
-    yield from item("check", why.check and f"orch preflight --only {why.check}")
-    for number, line in enumerate(why.lines):
-        yield (_label(why.channel if number == 0 else ""), ("│ ", _DIM), (line, ""))
-    yield from item("then", "; ".join(others))
-    yield (_label("more"), (why.command, "1"))
+    return [
+        ("error", why.error, _RED),
+        ("" if why.error else "when", ", ".join(filter(None, (where, when))), ""),
+        ("cause", "; ".join(filter(None, (why.meaning, why.cause))), ""),
+        ("", why.evidence, _DIM),
+        ("fix", why.fix, _GREEN),
+        ("check", why.check and f"orch preflight --only {why.check}", ""),
+        ("then", "; ".join(others), ""),
+    ]
 
 
 def _label(text: str) -> Cell:
