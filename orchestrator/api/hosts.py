@@ -17,6 +17,7 @@ from orchestrator.inventory import Inventory, Main, TransportChoice, load, selec
 from orchestrator.inventory.ranges import fold
 from orchestrator.inventory.readers.orch_yaml import parse
 from orchestrator.inventory.readers.registry import job_here
+from orchestrator.inventory.values import text
 from orchestrator.node import trust
 from orchestrator.plan.launchers import registry
 from orchestrator.plan.masking import mask_in_logs
@@ -25,7 +26,7 @@ from orchestrator.remote.transports import DEFAULT, create
 from orchestrator.runs.folder import ensure_private_folder, state_folder
 from orchestrator.util.process import resume_gc
 from orchestrator.util.quoting import line_to_paste
-from orchestrator.util.text import counted, escaped, printable
+from orchestrator.util.text import counted, escaped, printable, quoted
 
 DEFAULT_FILE = "hosts.yaml"
 ANY = "any"
@@ -58,6 +59,7 @@ class HostOptions(TypedDict, total=False):
     local: int | None
     nodes: str | None
     exclude: str | None
+    python: str | None
     accept_new: bool
     connect_timeout: Time
     transport: HowToReach | Transport | None
@@ -73,15 +75,16 @@ async def open_hosts(
 ) -> AsyncIterator[tuple[Inventory, Transport]]:
     """Yield the hosts that the options select, and a transport to them, open within the context.
 
-    `include` selects hosts and GPUs as --include does. A transport in the options, or the name of one, is
-    used instead of the inventory's. `local_name` is the parent of the working folders of embedded nodes.
-    Raises UsageError, and LaunchError if other users may write to the folders of embedded nodes.
+    `include` selects hosts and GPUs as --include does; `python` is that of all hosts. A transport in the
+    options, or the name of one, is used instead of the inventory's. `local_name` is the parent of the
+    working folders of embedded nodes. Raises UsageError, and LaunchError if other users may write to the
+    folders of embedded nodes.
     """
     hosts, given = options.get("hosts"), options.get("transport")
     nodes, exclude = options.get("nodes"), options.get("exclude")
     local = number("--local", options.get("local"), 1, 64)
     if local is None:
-        inventory = read_hosts(hosts, note)
+        inventory = _with_python(read_hosts(hosts, note), options.get("python"))
         if isinstance(given, Transport):
             transport = given
         else:
@@ -105,7 +108,23 @@ async def open_hosts(
         ensure_private_folder(root)
     async with EmbeddedTransport(local, root, gpus=visible_gpus()) as cluster:
         inventory = Inventory(hosts=cluster.hosts, main=Main(), source="--local")
+        inventory = _with_python(inventory, options.get("python"))
         yield select(inventory, nodes, exclude, include), cluster
+
+
+def _with_python(inventory: Inventory, python: str | None) -> Inventory:
+    """Return the inventory with this Python on all its hosts; None: with their own. Raises UsageError."""
+    if python is None:
+        return inventory
+    try:
+        path = text(python)
+    except ValueError as error:
+        raise UsageError(f"--python: {error}; found {quoted(python)}") from None
+    hosts, spares = (
+        tuple(host.model_copy(update={"python": path}) for host in group)
+        for group in (inventory.hosts, inventory.spares)
+    )
+    return inventory.model_copy(update={"hosts": hosts, "spares": spares})
 
 
 def option_of(hosts: Hosts) -> str:

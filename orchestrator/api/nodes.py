@@ -39,8 +39,8 @@ from orchestrator.remote.grouped_errors import group_verdicts
 _PROBE_TIMEOUT = 20.0  # seconds; nvidia-smi may have to initialize each GPU's driver
 _INSTALL_RSYNC = "install rsync there, or copy the files yourself and use --no-sync"
 _INSTALL_TORCH = (
-    "set `python:` in the inventory to the interpreter that has it (a login by SSH activates no "
-    "environment), or install torch for this one"
+    "set `python:` in the inventory (or --python) to the interpreter that has it (a login by SSH activates "
+    "no environment), or install torch for this one"
 )
 
 

@@ -109,6 +109,13 @@ class Connection:
             help="N nodes embedded in this machine, instead of an inventory.",
         ),
     ] = None
+    python: Annotated[
+        str | None,
+        _where(
+            metavar="PATH",
+            help="Python on the nodes.  [default: the inventory's, else python3]",
+        ),
+    ] = None
     transport: Annotated[
         str | None,
         _more(

@@ -148,7 +148,7 @@ async def _explain_no_hello(node: Node, channel: Channel, first: bytes) -> NodeE
         return NodeError(
             node.name,
             f"there is no Python at {python!r}: {tail(channel.stderr)}",
-            remedy="set `python:` in the inventory to its absolute path on that node "
+            remedy="set `python:` in the inventory (or --python) to its absolute path on that node "
             "(a non-interactive shell has no conda or virtual environment)",
         )
     version = await node.run(f"{home_path(python)} -V 2>&1")

@@ -23,6 +23,8 @@ ALLOWED = {
     ("api/other_launchers.py", "fabric"): _FOREIGN,
     ("api/other_launchers.py", "python"): _FOREIGN,
     ("api/other_launchers.py", "torchrun"): _FOREIGN,
+    ("api/defaults/keys.py", "python"): _INTERPRETER,
+    ("api/hosts.py", "python"): _INTERPRETER,
     ("api/program.py", "python"): _INTERPRETER,
     ("inventory/problems.py", "python"): "a key of the inventory",
     ("node/facts.py", "python"): _INTERPRETER,

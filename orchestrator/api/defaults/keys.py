@@ -17,6 +17,7 @@ KEYS: dict[str, Kind] = {
     "slurm-login": kinds.text("a login host"),
     "nodes": kinds.text("a selection of hosts, such as gpu[0-3]"),
     "exclude": kinds.text("a selection of hosts, such as gpu[0-3]"),
+    "python": kinds.text("a Python on the nodes, such as ~/venv/bin/python"),
     "transport": kinds.text("the name of a transport"),
     "connect-timeout": kinds.time(0.1),
     "nproc": kinds.NPROC,

@@ -16,7 +16,9 @@ from orchestrator.preflight.script.imports import needs
 Advice = tuple[str, tuple[str, ...]]
 """The text and commands of a verdict's remedy."""
 
-NAME_PYTHON = "name the Python of the environment that has torch with `python:` in the inventory"
+NAME_PYTHON = (
+    "name the Python of the environment that has torch with `python:` in the inventory, or --python"
+)
 """What to try first if torch is missing: mostly another Python was meant."""
 
 # The local part of torch's version (after the +), if an index of its own has that build.

@@ -105,7 +105,7 @@ def _missing(
     if standard:
         texts.append(
             f"{', '.join(standard)} is in the standard library, but missing in Python "
-            f"{interpreter.python} there: name another with `python:` in the inventory"
+            f"{interpreter.python} there: name another with `python:` in the inventory, or --python"
         )
     commands: tuple[str, ...] = ()
     if others:
