@@ -24,6 +24,8 @@ _GROUPS = (
     "Logs and output", "Failure", "Launchers", "More",
 )  # fmt: skip
 
+_PLAIN = (str, int, float, bool)
+
 # How Typer shows the limits of a number.
 _RANGE = re.compile(r"; [\d<=]*x[<>=\d]+|  \[[\d<=]*x[<>=\d]+\]")
 
@@ -99,6 +101,28 @@ def _common_options() -> list[Any]:
     return get_command(declared).params
 
 
+class _Conversion:
+    """Converts the value of one parameter; leaves to Typer what is no text, no default and no absent value.
+
+    Typer builds a validator of pydantic for each parameter, which for all options of `orch launch` takes
+    longer than connecting to ten nodes.
+    """
+
+    def coerce(self, value: Any, param: Any, ctx: Any) -> Any:
+        is_list = param.multiple or param.nargs == -1
+        if value is None:
+            return () if is_list else None
+        kind = param.type_descriptor.annotation
+        if type(value) in _PLAIN and not is_list and value == param.default:
+            return value
+        if kind is str and type(value) is str and not is_list:
+            return value
+        if kind == list[str] and type(value) in (list, tuple) and set(map(type, value)) <= {str}:
+            return list(value)
+        param._runtime_param = None  # Typer makes its own
+        return param.get_runtime_param().coerce(value, param=param, ctx=ctx)
+
+
 class Command(TyperCommand):
     """A command with the options of a log, help in groups, and the defaults of a file for its hosts."""
 
@@ -113,6 +137,9 @@ class Command(TyperCommand):
             is_wanted = self._takes_defaults or option.name != "profile"
             if is_wanted and own.isdisjoint(option.opts):
                 self.params.append(option)
+        parameters: list[Any] = self.params
+        for parameter in parameters:
+            parameter._runtime_param = _Conversion()
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         if not self._takes_defaults:

@@ -15,11 +15,16 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel, ValidationError
 
+_PLAIN = frozenset((str, int, float, bool, NoneType))
+
 
 def encode(value: Any) -> Any:
     """Return `value` as JSON: a dataclass's fields by name, an enum's value, a path's text."""
+    kind: Any = type(value)
+    if kind in _PLAIN:
+        return value
     if is_dataclass(value):
-        return {field.name: encode(getattr(value, field.name)) for field in fields(value)}
+        return {name: encode(getattr(value, name)) for name in _names_of(kind)}
     if isinstance(value, BaseModel):
         return value.model_dump(mode="json")
     if isinstance(value, Mapping):
@@ -128,6 +133,11 @@ def _decode_model(kind: type[BaseModel], value: Any) -> Any:
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         raise _Mismatch(first["msg"], "".join(f".{part}" for part in first["loc"])) from None
+
+
+@cache
+def _names_of(kind: Any) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(kind))
 
 
 @cache

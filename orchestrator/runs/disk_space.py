@@ -83,7 +83,7 @@ def _reserve(path: Path) -> Path:
 
 def _write_over_reserve(path: Path, value: Any) -> bool:
     """Return whether `value` was written to `path`; not if too little or no space is reserved."""
-    data = json.dumps(value, indent=1).encode()
+    data = json.dumps(value).encode()
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
         _reserve(path).rename(temporary)  # now no other process can use it

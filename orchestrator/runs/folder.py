@@ -57,7 +57,8 @@ def write_json(path: Path, value: Any) -> None:
 
     Raises OSError; then it is unchanged.
     """
-    write_private(path, json.dumps(value, indent=1), overwrite=True)
+    # Without `indent`, which would leave json's encoder in C unused.
+    write_private(path, json.dumps(value), overwrite=True)
 
 
 def write_private(path: Path, text: str, *, overwrite: bool) -> None:

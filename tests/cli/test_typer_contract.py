@@ -81,3 +81,13 @@ def test_default_map_of_a_context_gives_what_is_not_typed() -> None:
     command.parse_args(context, ["--rank", "2"])
     assert (context.params["tail"], context.params["rank"]) == (3, "2")
     assert context.params["follow"] is True
+
+
+def test_values_that_need_no_conversion_are_not_given_to_pydantic() -> None:
+    """Fails if Typer keeps its converters elsewhere: then each start builds those of all options."""
+    command = get_command(app).commands["launch"]  # type: ignore[attr-defined]
+    command.make_context("launch", ["--launcher", "direct", "t.py", "--epochs", "3"])
+    converted = [p.name for p in command.params if type(p._runtime_param).__name__ != "_Conversion"]
+    assert converted == []
+    context = command.make_context("launch", ["--local", "2", "t.py"])
+    assert context.params["local"] == 2
