@@ -39,6 +39,7 @@ from orchestrator.util.frontend import Frontend, set_frontend
 from orchestrator.version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from orchestrator.api.failure import RemoteError as RemoteError
     from orchestrator.api.functions import aget_run as aget_run
     from orchestrator.api.functions import alaunch as alaunch
     from orchestrator.api.functions import apreflight as apreflight
@@ -47,10 +48,17 @@ if TYPE_CHECKING:
     from orchestrator.api.functions import launch as launch
     from orchestrator.api.functions import preflight as preflight
     from orchestrator.api.functions import runs as runs
+    from orchestrator.api.job_handle import Job as Job
+    from orchestrator.api.remote_function import RemoteFunction as RemoteFunction
+    from orchestrator.api.remote_function import function as function
+    from orchestrator.api.remote_function import run as run
+    from orchestrator.api.remote_function import submit as submit
+    from orchestrator.api.result import Result as Result
+    from orchestrator.api.result import RunFailed as RunFailed
+    from orchestrator.api.results import NoResult as NoResult
+    from orchestrator.api.results import Results as Results
     from orchestrator.api.run import AsyncRun as AsyncRun
-    from orchestrator.api.run import Result as Result
     from orchestrator.api.run import Run as Run
-    from orchestrator.api.run import RunFailed as RunFailed
     from orchestrator.api.status import NodeStatus as NodeStatus
     from orchestrator.api.status import RankStatus as RankStatus
     from orchestrator.api.status import RunStatus as RunStatus
@@ -81,7 +89,12 @@ _HOMES = {
     "orchestrator.api.functions": (
         "aget_run", "alaunch", "apreflight", "aruns", "get_run", "launch", "preflight", "runs",
     ),
-    "orchestrator.api.run": ("AsyncRun", "Result", "Run", "RunFailed"),
+    "orchestrator.api.failure": ("RemoteError",),
+    "orchestrator.api.job_handle": ("Job",),
+    "orchestrator.api.remote_function": ("RemoteFunction", "function", "run", "submit"),
+    "orchestrator.api.result": ("Result", "RunFailed"),
+    "orchestrator.api.results": ("NoResult", "Results"),
+    "orchestrator.api.run": ("AsyncRun", "Run"),
     "orchestrator.api.status": ("NodeStatus", "RankStatus", "RunStatus"),
     "orchestrator.diagnose": ("Diagnosis",),
     "orchestrator.errors": (

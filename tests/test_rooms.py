@@ -15,7 +15,7 @@ import orchestrator
 ROOT = Path(orchestrator.__file__).parent
 
 _GROUND = {"diagnose", "errors", "inventory", "logs", "node", "reasons", "slurm", "util", "version"}
-_CORE = _GROUND | {"events", "plan", "remote"}
+_CORE = _GROUND | {"calls"} | {"events", "plan", "remote"}
 _RUNS = _CORE | {"hangs", "preflight", "sync"}
 _PIPELINE = _RUNS | {"runs"}
 _CONTROL = _PIPELINE | {"pipeline"}
@@ -36,6 +36,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "hangs": _CORE - {"events"},
     "sync": _CORE - {"events"},
     "events": {"errors", "logs", "node", "plan", "reasons"},
+    "calls": {"errors", "node", "util"},
     "plan": {"errors", "inventory", "node", "util"},
     "remote": {"errors", "inventory", "node", "reasons", "slurm", "util"},
     "diagnose": {"errors", "logs", "util"},

@@ -14,9 +14,10 @@ from typing import Unpack
 from orchestrator import events
 from orchestrator.api import launch as use_case
 from orchestrator.api.blocking import EventLoopThread, call
+from orchestrator.api.job import FunctionCall
 from orchestrator.api.preflight import PreflightOptions
 from orchestrator.api.preflight import preflight as run_preflight
-from orchestrator.api.request import LaunchOptions, launch_request
+from orchestrator.api.request import FunctionOptions, LaunchOptions, launch_request
 from orchestrator.api.run import AsyncRun, OnEvent, Run, ignore
 from orchestrator.api.values import AnyPath
 from orchestrator.control.interrupts import Interrupts
@@ -60,9 +61,9 @@ def launch(
     interrupts = Interrupts()
     with (
         shown_in_cell(on_event, wanted=on_line is None if display is None else display) as hear,
-        EventLoopThread(_listener(hear, on_line)) as loop,
+        EventLoopThread(listener(hear, on_line)) as loop,
     ):
-        work = _launch(script, arguments, options, loop.emit, interrupts)
+        work = start(script, arguments, options, loop.emit, interrupts)
         folder = loop.wait(work, lambda: interrupts.send(signal.SIGINT))
     return Run(folder)
 
@@ -79,18 +80,19 @@ async def alaunch(
     If cancelled before the job has started, nothing runs, and Slurm gets its nodes back; after that, the
     run continues on its nodes, and the next command or call that reads it starts a background controller.
     """
-    emit = _listener(on_event, on_line) or ignore
-    return AsyncRun(await _launch(script, arguments, options, emit, Interrupts()))
+    emit = listener(on_event, on_line) or ignore
+    return AsyncRun(await start(script, arguments, options, emit, Interrupts()))
 
 
-async def _launch(
+async def start(
     script: AnyPath,
     arguments: Sequence[object],
-    options: LaunchOptions,
+    options: LaunchOptions | FunctionOptions,
     emit: events.Emit,
     interrupts: Interrupts,
+    function: FunctionCall | None = None,
 ) -> Path:
-    """Launch, and return the run's folder."""
+    """Launch, and return the run's folder. With `function`, `script` is its name."""
     names: list[str] = []
 
     def hear(event: events.Event) -> None:
@@ -98,7 +100,9 @@ async def _launch(
             names.append(event.plan.run)
         emit(event)
 
-    async with launch_request(script, arguments, options, interrupts=interrupts) as request:
+    async with launch_request(
+        script, arguments, options, interrupts=interrupts, function=function
+    ) as request:
         await use_case.launch(request, hear, interrupts)
     return runs_folder() / names[0]
 
@@ -120,7 +124,7 @@ def shown_in_cell(on_event: OnEvent | None, *, wanted: bool) -> Iterator[OnEvent
         yield hear
 
 
-def _listener(on_event: OnEvent | None, on_line: OnLine | None) -> OnEvent | None:
+def listener(on_event: OnEvent | None, on_line: OnLine | None) -> OnEvent | None:
     """Return a function that calls both callbacks, with output as lines; None if there are none."""
     if on_line is None:
         return on_event

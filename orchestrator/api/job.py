@@ -25,6 +25,7 @@ from orchestrator.api.script import (
 from orchestrator.api.values import AnyPath, number_or_auto, word_list
 from orchestrator.errors import UsageError
 from orchestrator.plan import Job
+from orchestrator.plan.job import Function
 from orchestrator.plan.masking import mask_in_logs
 from orchestrator.util.text import escaped
 
@@ -61,6 +62,15 @@ class JobRequest:
     nproc: Nproc
 
 
+@dataclass(frozen=True)
+class FunctionCall:
+    """The call of a function, packed into the files of `folder`; `script` there shows what it imports."""
+
+    folder: Path
+    script: Path
+    function: Function
+
+
 def read_job(
     script: AnyPath | None,
     arguments: Sequence[object],
@@ -68,10 +78,12 @@ def read_job(
     *,
     launcher_arguments: Sequence[str] | None = None,
     before: Sequence[str] = (),
+    function: FunctionCall | None = None,
 ) -> JobRequest:
     """Return the job that the options describe; without a script, one that fits any script.
 
-    `before` are the words of the command line before SCRIPT. Raises UsageError.
+    `before` are the words of the command line before SCRIPT. With `function`, `script` is its name. Raises
+    UsageError.
     """
     nproc = parse_nproc(options.get("nproc"))
     if options.get("include") is not None and options.get("nproc") is not None:
@@ -87,7 +99,10 @@ def read_job(
     name = "" if script is None else str(script)
     given = tuple(map(str, arguments))
     path, source = None, None if sync is None else Path(sync)
-    if script is not None:
+    if function is not None:
+        path = function.script
+        source = source_of_function(options)
+    elif script is not None:
         if not no_python:
             refuse_command((name, *given), module, before)
         path, source = script_and_source(
@@ -99,10 +114,11 @@ def read_job(
         )
     folder = start_folder(source) if source is not None else ""
     is_file = path is not None and not module and is_readable_file(path)
+    is_script = is_file and function is None
     program = path is not None and not module and _is_program(path, is_file, no_python=no_python)
-    if path is not None and source is not None and is_file:
+    if path is not None and source is not None and is_script:
         name = posixpath.relpath(inside(path, source), folder or ".")
-    is_relative = is_file or is_shell_script(name)  # otherwise PATH is searched for a program
+    is_relative = is_script or is_shell_script(name)  # otherwise PATH is searched for a program
     if not module and (name.startswith("-") or (program and is_relative and "/" not in name)):
         name = f"./{name}"
     job = Job(
@@ -120,9 +136,22 @@ def read_job(
         project=str((source or Path()).resolve()),
         workdir=options.get("workdir") or None,
         folder=folder,
+        function=None if function is None else function.function,
     )
     file = path if is_file else None
     return JobRequest(job, source, None if program else file, file if program else None, nproc)
+
+
+def source_of_function(options: JobOptions) -> Path | None:
+    """Return the folder that is copied to the nodes with a function: --sync, or the current one.
+
+    Raises UsageError.
+    """
+    sync, no_sync = options.get("sync"), options.get("no_sync", False)
+    _, source = script_and_source(
+        "", module=True, sync=None if sync is None else Path(sync), no_sync=no_sync
+    )
+    return source
 
 
 def _is_program(path: Path, is_file: bool, *, no_python: bool) -> bool:

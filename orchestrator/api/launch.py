@@ -7,6 +7,7 @@ it failed and may be restarted (`control/restarts.py`)
 from __future__ import annotations
 
 import asyncio
+import shutil
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -14,6 +15,7 @@ from importlib import import_module
 from pathlib import Path
 
 from orchestrator import events
+from orchestrator.calls.packing import script_of
 from orchestrator.control.interrupts import Interrupts
 from orchestrator.control.restarts import supervise
 from orchestrator.control.run import Detached
@@ -43,7 +45,7 @@ from orchestrator.remote.fleet import Fleet
 from orchestrator.remote.transports import create, saved
 from orchestrator.runs.background import handing_over
 from orchestrator.runs.disk_space import write_within
-from orchestrator.runs.folder import FILES
+from orchestrator.runs.folder import CALL, FILES, runs_folder
 from orchestrator.runs.launch_spec import LaunchSpec
 from orchestrator.runs.names import new_name
 from orchestrator.runs.options import RunOptions, Settings, with_silence_timeout
@@ -64,7 +66,8 @@ class Request:
     (None: none). `detach` returns once the job runs, controlled in the background; `wait` starts once no
     other run uses the nodes. `restarts` limits how often the whole job is restarted after a failure (an
     elastic job has its own limit, for torchrun). A source of more than `sync_limit` bytes is refused
-    (None: no limit); `overwrite` replaces files that have changed on a node. `transport` is open.
+    (None: no limit); `overwrite` replaces files that have changed on a node. `transport` is open. `call` is
+    the folder that has the call of the job's function, if it has one; the run gets a copy.
     """
 
     inventory: Inventory
@@ -80,6 +83,7 @@ class Request:
     terms: RunOptions = field(default_factory=RunOptions)
     transport: Transport = field(default_factory=create)
     sync_limit: int | None = SYNC_LIMIT
+    call: Path | None = None
 
     @property
     def spec(self) -> LaunchSpec:
@@ -118,10 +122,12 @@ async def launch(
             connections = fleet.connections()
             interrupts.has_started = True
             try:
+                if request.call is not None:
+                    await asyncio.to_thread(_keep_call, request.call, record.folder / CALL)
                 if record.spec is not None and record.spec.spares and tree is not None:
                     await copy_for_spares(tree, record.folder / FILES, emit)
                 with Phase("start", (node.name for node in plan.nodes), emit):
-                    await _start(record, connections)
+                    await _start(record, connections, request.call)
                 return await supervise(record, connections, emit, interrupts, transport)
             except Detached as left:
                 reason = str(left)
@@ -176,6 +182,8 @@ def _record(
 ) -> Record:
     """Record the run. Raises LaunchError."""
     spec = replace(request.spec, digest=None if tree is None else tree.digest)
+    if request.call is not None:
+        spec = replace(spec, script=script_of(runs_folder() / plan.run / CALL))
     record = Record.create(plan, _settings(request, facts), spec if request.restarts else None)
     with suppress(OSError):  # the disk is full; they have been shown
         for event in uneven:
@@ -202,10 +210,22 @@ def _report_leaving(record: Record, reason: str, interrupts: Interrupts, emit: e
     emit(events.Warned(f"run {record.plan.run} is stopped in the background: {why}"))
 
 
-async def _start(record: Record, connections: list[NodeConnection]) -> None:
+def _keep_call(call: Path, folder: Path) -> None:
+    """Copy the call into the run's folder, for restarts. Raises LaunchError."""
+    try:
+        folder.mkdir(mode=0o700)
+        for file in call.iterdir():
+            shutil.copy(file, folder)
+    except OSError as error:
+        raise LaunchError(
+            f"the call cannot be kept in {folder}: {error.strerror}", remedy="free disk space there"
+        ) from None
+
+
+async def _start(record: Record, connections: list[NodeConnection], call: Path | None) -> None:
     """Start the job on all nodes, or on none, and record the result."""
     try:
-        await start(record.plan, connections, record.settings)
+        await start(record.plan, connections, record.settings, call=call)
     except LaunchError as error:
         failed = partial(
             record.write_state,
@@ -232,6 +252,7 @@ def _settings(request: Request, facts: list[Facts]) -> Settings:
         skews=dict(zip(names, (fact.clock_skew for fact in facts), strict=True)),
         transport=saved(request.transport),
         source=request.source and request.source.absolute(),
+        function=request.job.script if request.job.function is not None else "",
     )
 
 

@@ -10,7 +10,7 @@ from typing import Any, Literal, cast
 
 from orchestrator.api.engine import job_for
 from orchestrator.api.hosts import Note, open_hosts
-from orchestrator.api.job import JobOptions, local_name, read_job
+from orchestrator.api.job import FunctionCall, JobOptions, local_name, read_job
 from orchestrator.api.launch import Request
 from orchestrator.api.nproc import with_nproc
 from orchestrator.api.program import check_started_once
@@ -34,7 +34,7 @@ from orchestrator.pipeline.outgoing import SYNC_LIMIT
 from orchestrator.plan import Elastic
 from orchestrator.plan.plan import choose_launcher
 from orchestrator.preflight.level import Level
-from orchestrator.runs.options import LOG_LIMIT, RunOptions
+from orchestrator.runs.options import LOG_LIMIT, RESULT_LIMIT, RunOptions
 from orchestrator.sync.patterns import check_patterns
 
 
@@ -64,29 +64,42 @@ class LaunchOptions(JobOptions, total=False):
     fetch: Sequence[str]
 
 
+class FunctionOptions(LaunchOptions, total=False):
+    """The options of a launch of a function."""
+
+    result_limit: Size | None
+
+
 @asynccontextmanager
 async def launch_request(
     script: AnyPath,
     arguments: Sequence[object],
-    options: LaunchOptions,
+    options: LaunchOptions | FunctionOptions,
     *,
     before: Sequence[str] = (),
     note: Note | None = None,
     interrupts: Interrupts | None = None,
+    function: FunctionCall | None = None,
 ) -> AsyncIterator[Request]:
     """Yield the request for these options; its transport is open within the context.
 
     `before` are the words of the command line before SCRIPT; `interrupts` end the wait for nodes of Slurm.
+    With `function`, the ranks call that, and `script` is its name.
     Raises TypeError for an unknown option, UsageError for an invalid value, LaunchError if the folders of
     embedded nodes cannot be used, or Slurm gives no nodes.
     """
-    check_names("launch", options, LaunchOptions)
+    check_names("launch", options, LaunchOptions if function is None else FunctionOptions)
     preflight = one_of("--preflight", options.get("preflight", "quick"), "quick", "full", "off")
     terms = _terms(options)
     restarts = number("--restarts", options.get("restarts"), 0, 1000)
     launcher_arguments = options.get("launcher_arg")
     asked = read_job(
-        script, arguments, options, launcher_arguments=launcher_arguments, before=before
+        script,
+        arguments,
+        options,
+        launcher_arguments=launcher_arguments,
+        before=before,
+        function=function,
     )
     elastic = _elastic(options.get("elastic"), restarts)
     asked = replace(asked, job=replace(asked.job, elastic=elastic))
@@ -112,11 +125,12 @@ async def launch_request(
             overwrite=options.get("overwrite", False),
             terms=terms,
             transport=transport,
+            call=None if function is None else function.folder,
             sync_limit=limit("--sync-limit", options.get("sync_limit"), SYNC_LIMIT),
         )
 
 
-def _terms(options: LaunchOptions) -> RunOptions:
+def _terms(options: LaunchOptions | FunctionOptions) -> RunOptions:
     """Return how to control the run. Raises UsageError."""
     patterns = word_list("--fetch", options.get("fetch"))
     check_patterns(patterns)
@@ -137,6 +151,7 @@ def _terms(options: LaunchOptions) -> RunOptions:
         log_limit=limit("--log-limit", options.get("log_limit"), LOG_LIMIT),
         fetch=patterns,
         fetch_to=Path.cwd() if patterns else None,
+        result_limit=limit("--result-limit", given.get("result_limit"), RESULT_LIMIT),
     )
 
 

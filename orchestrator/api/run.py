@@ -7,18 +7,22 @@ this machine, even after the run has ended.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
 from orchestrator import events
 from orchestrator.api.blocking import call, iterate
 from orchestrator.api.diagnose import diagnose_run
+from orchestrator.api.failure import failure
 from orchestrator.api.fetch import fetch
 from orchestrator.api.logs import Ranks, Since, read_lines, seconds_since, selection_of
-from orchestrator.api.status import RankStatus, RunStatus, current_status, status_of
+from orchestrator.api.result import Result, result_of
+from orchestrator.api.results import Results, bring_results
+from orchestrator.api.status import RunStatus, current_status
 from orchestrator.api.stop import stop
+from orchestrator.api.values import Size
+from orchestrator.api.values import limit as size_limit
 from orchestrator.api.watch import watch
 from orchestrator.control.results import FetchResult
 from orchestrator.diagnose import Diagnosis
@@ -26,8 +30,6 @@ from orchestrator.errors import OrchError, SyncError
 from orchestrator.logs.log_line import LogLine
 from orchestrator.logs.stream import Channel
 from orchestrator.remote.grouped_errors import grouped_lines
-from orchestrator.runs.outcome import Outcome
-from orchestrator.runs.registry import unless_pruned
 from orchestrator.runs.saved_run import SavedRun, load_run
 from orchestrator.util.frontend import Shown
 
@@ -37,52 +39,6 @@ OnEvent = Callable[[events.Event], None]
 
 def ignore(event: events.Event) -> None:
     """Ignore an event."""
-
-
-class RunFailed(OrchError):
-    """A run has not succeeded; `result` is how it ended, `exit_code` the run's own.
-
-    `cause` is why, if known, and `remedy` what to do.
-    """
-
-    def __init__(self, result: Result) -> None:
-        why = result.verdict
-        self.result = result
-        self.cause = "" if why is None else "; ".join(filter(None, (why.meaning, why.cause)))
-        because = f"\n  cause: {self.cause}" if self.cause else ""
-        super().__init__(
-            f"run {result.run}: {result.summary}{because}",
-            remedy=(why.fix if why is not None else "") or f"orch diagnose {result.run}",
-        )
-        self.exit_code = result.exit_code
-
-
-@dataclass(frozen=True)
-class Result(Shown):
-    """How a run ended: `outcome` in one word (succeeded, failed, stopped, lost), `summary` in one line.
-
-    `seconds` is its duration, `verdict` why it failed (None if it did not, or that is unknown). `ranks`
-    has the last state of each rank, by rank. `exit_code` is the exit code of `orch launch`.
-    """
-
-    run: str
-    exit_code: int
-    outcome: Outcome
-    summary: str
-    seconds: float
-    verdict: events.Explained | None = None
-    ranks: Mapping[int, RankStatus] = field(default_factory=dict, repr=False)
-
-    @property
-    def succeeded(self) -> bool:
-        """Whether all ranks have succeeded."""
-        return self.exit_code == 0
-
-    def raise_for_status(self) -> Result:
-        """Return this result if the run has succeeded, else raise RunFailed."""
-        if not self.succeeded:
-            raise RunFailed(self)
-        return self
 
 
 class _Handle:
@@ -105,7 +61,7 @@ class _Handle:
     def result(self) -> Result | None:
         """How the run ended, None until it has. Raises OrchError if the run was removed."""
         saved = self._saved()
-        return _result_of(saved) if saved.has_ended else None
+        return result_of(saved) if saved.has_ended else None
 
     def _saved(self) -> SavedRun:
         saved = load_run(self._folder)
@@ -143,7 +99,7 @@ class AsyncRun(_Handle):
             if not limit.expired():  # raised by a callback
                 raise
             raise TimeoutError(f"run {self.name} has not ended within {timeout:g} s") from None
-        return _result_of(self._saved())
+        return result_of(self._saved())
 
     async def logs(
         self,
@@ -184,7 +140,7 @@ class AsyncRun(_Handle):
     async def stop(self, *, grace: float | None = None, on_event: OnEvent | None = None) -> Result:
         """See `Run.stop`."""
         await stop(self._saved(), on_event or ignore, grace=grace)
-        return _result_of(self._saved())
+        return result_of(self._saved())
 
     async def fetch(
         self,
@@ -204,6 +160,26 @@ class AsyncRun(_Handle):
         if problems:
             raise SyncError("\n".join(grouped_lines(problems)))
         return tuple(results)
+
+    async def results(
+        self,
+        timeout: float | None = None,
+        *,
+        trust: bool = False,
+        result_limit: Size | None = None,
+        on_event: OnEvent | None = None,
+    ) -> Results[Any]:
+        """See `Run.results`."""
+        limit = self._saved().settings.result_limit
+        if result_limit is not None:
+            limit = size_limit("result_limit", result_limit, 0)
+        result = await self.wait(timeout, on_event=on_event)
+        saved = self._saved()
+        await bring_results(saved, on_event or ignore, limit)
+        results = Results[Any](saved, trust=trust)
+        if not result.succeeded:
+            raise failure(saved, result, results)
+        return results
 
     async def diagnose(
         self, *, attempt: int | None = None, on_event: OnEvent | None = None
@@ -290,6 +266,29 @@ class Run(_Handle, Shown):
             on_event,
         )
 
+    def results(
+        self,
+        timeout: float | None = None,
+        *,
+        trust: bool = False,
+        result_limit: Size | None = None,
+        on_event: OnEvent | None = None,
+    ) -> Results[Any]:
+        """Wait until a run that calls a function has ended, and return what its ranks returned.
+
+        If it has failed, raises the exception of the rank that failed first, or RunFailed if that has
+        raised none; its `results` are those of the ranks that returned, its `others` the exceptions of
+        other ranks. With `trust`, pickled results are unpickled, which runs what the nodes have put there.
+        `result_limit` is the maximum size of all results that are still on the nodes (None: as launched, 0:
+        no limit). Raises TimeoutError after `timeout` seconds, UsageError if the run ran a script.
+        """
+        return self._call(
+            lambda run, emit: run.results(
+                timeout, trust=trust, result_limit=result_limit, on_event=emit
+            ),
+            on_event,
+        )
+
     def diagnose(self, *, attempt: int | None = None, on_event: OnEvent | None = None) -> Diagnosis:
         """Return why the run failed, from its logs: `verdict` is the most likely cause, if one is known.
 
@@ -304,18 +303,3 @@ class Run(_Handle, Shown):
     ) -> T:
         run = AsyncRun(self._folder)
         return call(lambda emit: work(run, emit), on_event)
-
-
-def _result_of(saved: SavedRun) -> Result:
-    """Return how a run that has ended did so."""
-    with unless_pruned(saved):
-        ranks = [rank for node in status_of(saved).nodes for rank in node.ranks]
-    return Result(
-        run=saved.run,
-        exit_code=1 if saved.exit_code is None else saved.exit_code,
-        outcome=saved.outcome or "failed",
-        summary=saved.summary,
-        seconds=(saved.ended or saved.began) - saved.began,
-        verdict=saved.verdict,
-        ranks={rank.rank: rank for rank in ranks},
-    )

@@ -27,7 +27,7 @@ from orchestrator.remote.base import Transport
 from orchestrator.remote.connection import NodeConnection, close_all
 from orchestrator.remote.fleet import Fleet
 from orchestrator.runs.disk_space import write_within
-from orchestrator.runs.folder import FILES
+from orchestrator.runs.folder import CALL, FILES
 from orchestrator.runs.launch_spec import LaunchSpec
 from orchestrator.runs.record import Record
 from orchestrator.runs.stop_request import stop_requests
@@ -68,7 +68,10 @@ class NextAttempt:
                 skews = {h.name: f.clock_skew for h, f in zip(fleet.hosts, facts, strict=True)}
                 await self._unless_stopped(self._write(plan, failed.last + 1, skews))
                 with Phase("start", (node.name for node in plan.nodes), self._emit):
-                    await start(plan, connections, self._record.settings, self._record.attempt)
+                    call = None if spec.job.function is None else self._record.folder / CALL
+                    await start(
+                        plan, connections, self._record.settings, self._record.attempt, call
+                    )
             except BaseException:
                 await close_all(connections)
                 raise

@@ -15,6 +15,7 @@ from functools import partial
 from orchestrator import events
 from orchestrator.control.conclusion import record_end
 from orchestrator.control.departed import DepartedNodes
+from orchestrator.control.function_results import fetch_results_at_end
 from orchestrator.control.interrupts import Interrupts
 from orchestrator.control.journal import Journal
 from orchestrator.control.next_attempt import NextAttempt, NotRestarted
@@ -77,6 +78,7 @@ async def supervise(
             else:  # the number of attempts is unknown
                 record.attempt = run.latest_attempt
                 verdict = _with_why(verdict, why_last)
+            await fetch_results_at_end(record, run.followers, interrupts, emit)
             await report_files(record, connections[0], emit)
             if verdict.exit_code != 0 and interrupts.count == 0:
                 taken = await transport.why_taken(partial(close_all, connections))

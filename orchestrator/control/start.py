@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
+from orchestrator.control.function_call import send_call
 from orchestrator.errors import LaunchError, NodeError
 from orchestrator.node.reasons import StopReason
 from orchestrator.plan import NodePlan, Plan
@@ -20,13 +22,22 @@ _RECONNECT_TIMEOUT = 20.0  # seconds, to a node with an agent that failed
 
 
 async def start(
-    plan: Plan, connections: Sequence[NodeConnection], settings: Settings, attempt: int = 0
+    plan: Plan,
+    connections: Sequence[NodeConnection],
+    settings: Settings,
+    attempt: int = 0,
+    call: Path | None = None,
 ) -> None:
-    """Start this attempt on every node. If one of them fails, stop the others and raise LaunchError."""
+    """Start this attempt on every node. If one of them fails, stop the others and raise LaunchError.
+
+    `call` is the folder with the call of the function that the ranks run (None: they run a script).
+    """
     more = {"lease": settings.lease, "grace": settings.grace, "linger": settings.linger}
 
     async def start_one(connection: NodeConnection, node: NodePlan) -> NodeError | None:
         try:
+            if call is not None:
+                await send_call(connection.agent, plan.run, call)
             spec = node.spec(plan.run, attempt=attempt)
             answer = await connection.agent.ask("start", timeout=_START_TIMEOUT, **spec, **more)
         except NodeError as error:

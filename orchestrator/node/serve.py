@@ -30,6 +30,8 @@ The verbs of a run's life; `run` and `node` name it, and `limit` is the seconds 
             false): see `follow.py` -> null
     stop    run, node, grace, reason, detail -> {"alive": bool, "time": seconds since the epoch}
     restart_rank  run, node, attempt, rank, pid -> {"ended": bool}: see `supervise.py`
+    put_call  run, node, name, offset, data -> null; list_results  run, node; read_result  run, node, rank,
+            offset, length: see `function_call.py`
     sweep   run, node -> {"left": [pid], "time": seconds since the epoch, when it began}
     evidence  limit, run, node, attempt, rank, killed, workdir: see `evidence.py`
     gpus    limit, visible (CUDA_VISIBLE_DEVICES or null) -> {"gpus", "answered"}: see `gpus.py`
@@ -55,6 +57,7 @@ from . import (
     daemon,
     environment,
     files,
+    function_call,
     lease,
     network,
     ports,
@@ -108,6 +111,9 @@ class Agent:
             "stop": self._stop,
             "restart_rank": supervise.restart_rank,
             "sweep": self._sweep,
+            "put_call": function_call.put_call,
+            "list_results": function_call.list_results,
+            "read_result": function_call.read_result,
             "put": self._put,
             "discard": trial.discard,
         }

@@ -20,7 +20,7 @@ import sys
 import time
 from typing import Any, Dict, List
 
-from . import files, linux, stack_hook
+from . import files, function_call, linux, stack_hook
 from .log_writer import Streams
 from .probes.memory import OomCount
 
@@ -117,6 +117,7 @@ def main(arguments: List[str]) -> None:
     streams.close_writing()
 
     errors = error_file(environment, base)
+    function_call.result_into(environment, base)
     oom_kills = OomCount()
     # What the launcher sends to the group of the rank reaches the rank itself; the shim outlives it.
     signal.pthread_sigmask(signal.SIG_BLOCK, linux.JOB_SIGNALS)

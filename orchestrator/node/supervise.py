@@ -29,7 +29,7 @@ import time
 from functools import partial
 from typing import Any, Callable, Dict, Iterator, Optional, Set, Tuple
 
-from . import files, linux, numa, packages, processes, records, scratch, stack_hook
+from . import files, function_call, linux, numa, packages, processes, records, scratch, stack_hook
 from .environment import job_environment
 from .lease import Lease
 from .leftovers import Leftovers
@@ -160,6 +160,7 @@ class Supervisor:
             carry(environment)
         elif not is_launcher:
             error_file(environment, base)
+            function_call.result_into(environment, base)
         cpus = _cpus_of(child, environment)
         streams = Streams(base)
         self._writers[streams.pid] = streams

@@ -23,6 +23,15 @@ class Elastic:
 
 
 @dataclass(frozen=True)
+class Function:
+    """A Python function that the ranks call; `python` is the version (3.12) that its code needs (None: any,
+    as the code is in modules that the nodes import).
+    """
+
+    python: str | None = None
+
+
+@dataclass(frozen=True)
 class Job:
     """A script and how to run it.
 
@@ -36,6 +45,8 @@ class Job:
     `workdir`, otherwise the inventory's, otherwise a folder of the project's own: `workdir_name`, or
     another name if another project uses that one. The ranks start in its subfolder `folder` (empty: in
     the working folder itself).
+
+    With `function`, `script` is its name; the script that runs it is in the folder of the run on the node.
     """
 
     script: str
@@ -55,6 +66,7 @@ class Job:
     folder: str = ""
     project: str = ""
     workdir: str | None = None
+    function: Function | None = None
 
     def nproc_of(self, node: str) -> int | str | None:
         """Return the number of ranks of a node, as for --nproc; None: as the inventory says."""

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from orchestrator.errors import PlanError, UsageError
 from orchestrator.inventory import Host
+from orchestrator.node import function_call
 from orchestrator.plan.devices import assign_devices
 from orchestrator.plan.facts import Facts
 from orchestrator.plan.job import Elastic, Job
 from orchestrator.plan.launchers import registry
 from orchestrator.plan.launchers.base import Launcher, Process, Share
 from orchestrator.plan.network import Network, interface_variables
+from orchestrator.util.text import escaped
 
 # A job must not inherit these from an outer job or a login shell.
 _UNSET = (
@@ -158,6 +160,8 @@ def make_plan(
     if job.elastic is not None:
         _check_elastic(launcher, job.elastic, len(hosts))
         _check_clocks(hosts, facts)
+    if job.function is not None:
+        _check_python(hosts, facts, job)
     devices = assign_devices(hosts, facts, job)
     counts = [each.ranks for each in devices]
     ranks = [int(i == 0) for i in range(len(hosts))] if launcher.runs_once else counts
@@ -194,7 +198,7 @@ def make_plan(
                     **devices[node_rank].environment,
                 },
                 unset=_UNSET,
-                processes=_processes(launcher, share, job),
+                processes=_processes(launcher, share, _with_program(job, run, host, fact)),
                 folder=job.folder,
                 rank_count=ranks[node_rank] if launcher.runs_once else None,
             )
@@ -262,6 +266,40 @@ def _check_clocks(hosts: Sequence[Host], facts: Sequence[Facts]) -> None:
         )
 
 
+def _check_python(hosts: Sequence[Host], facts: Sequence[Facts], job: Job) -> None:
+    """Raise PlanError if a node cannot load the function's code, which fits one version of Python only."""
+    if job.function is None or job.function.python is None:
+        return
+    wrong = {
+        host: fact.python_version
+        for host, fact in zip(hosts, facts, strict=True)
+        if fact.python_version.split(".")[:2] != job.function.python.split(".")
+    }
+    if wrong:
+        there = ", ".join(
+            f"{host.name} has {escaped(text)} ({host.python})" for host, text in wrong.items()
+        )
+        raise PlanError(
+            f"the code of {job.script}() is that of Python {job.function.python}, and no other version "
+            f"loads it: {there}",
+            remedy=f"name one with --python /path/to/python{job.function.python} (python= in Python), or "
+            "put the function in a module of the project and import it: then its source is sent",
+        )
+
+
+def _with_program(job: Job, run: str, host: Host, facts: Facts) -> Job:
+    """Return the job with the script that calls its function on this node, if it has one."""
+    if job.function is None:
+        return job
+    state = expand(host.state_folder, facts.home)
+    return replace(
+        job,
+        script=posixpath.join(
+            state, "runs", run, host.name, function_call.FOLDER, function_call.PROGRAM
+        ),
+    )
+
+
 def workdir_of(host: Host, facts: Facts, job: Job) -> str:
     """Return the absolute working folder of the job on a node; a relative one starts at home."""
     given = job.workdir or host.workdir
@@ -286,4 +324,6 @@ def _environment(
         environment["OMP_NUM_THREADS"] = "1"  # torchrun's default, for every launcher
     environment.update(interface_variables(interface, {**facts.environment, **given}))
     environment.update(given)
+    if job.function is not None:
+        environment[function_call.MARK] = job.script
     return environment

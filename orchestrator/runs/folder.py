@@ -2,7 +2,8 @@
 
 A run's folder has `run.json` (the plan and how it ended), `events.jsonl` (the event log), `logs/` (copies
 of the ranks' output), `files/` if there are spares (a copy of the launched files), and while it is
-controlled `controller.lock` (`lock.py`), `controller.log` and `stop.json` (`stop_request.py`).
+controlled `controller.lock` (`lock.py`), `controller.log` and `stop.json` (`stop_request.py`). If it calls
+a function, `call/` has the call, and `results/` what each rank returned or raised.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from orchestrator.node import trust
 
 RUN, EVENTS, LOGS = "run.json", "events.jsonl", "logs"
 FILES = "files"
+CALL, RESULTS = "call", "results"
 CONTROLLER_LOG = "controller.log"
 _MAX_JSON = 64 << 20  # bytes; the record of 1000 nodes has 5 MiB
 

@@ -11,6 +11,8 @@ from orchestrator.remote.transports import SavedTransport
 
 LOG_LIMIT = 50_000_000_000
 """The default limit on the disk usage of a run's logs on the controller, in bytes."""
+RESULT_LIMIT = 8_000_000_000
+"""The default limit on the size of what all ranks of a run return, in bytes."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,8 @@ class RunOptions:
     progress for `stall` is reported (None: not watched), and stopped with `stop_when_stalled`. Its logs use
     at most `log_limit` bytes of the controller's disk (None: no limit); more output stays on the nodes.
     After every attempt, the files in the main node's working folder that match `fetch` (none: no files)
-    are copied to a folder with the name of the run below `fetch_to`.
+    are copied to a folder with the name of the run below `fetch_to`. If the ranks call a function, at most
+    `result_limit` bytes of their results are copied here (None: no limit).
     """
 
     grace: float = 3.0
@@ -38,6 +41,7 @@ class RunOptions:
     log_limit: int | None = LOG_LIMIT
     fetch: tuple[str, ...] = ()
     fetch_to: Path | None = None
+    result_limit: int | None = RESULT_LIMIT
 
 
 @dataclass(frozen=True)
@@ -45,13 +49,15 @@ class Settings(RunOptions):
     """What a controller must know about a run besides its plan.
 
     `script` is the command as typed, without secrets. `skews` is by how many seconds each node's clock is
-    ahead. `source` is the folder of this machine that was copied to the nodes (None: none was).
+    ahead. `source` is the folder of this machine that was copied to the nodes (None: none was). `function`
+    is the name of the function that the ranks call (empty: they run a script).
     """
 
     script: tuple[str, ...] = ()
     skews: Mapping[str, float] = field(default_factory=dict)
     transport: SavedTransport = field(default_factory=SavedTransport)
     source: Path | None = None
+    function: str = ""
 
 
 def silence_timeout(node_timeout: float) -> float:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 
 from orchestrator import events
-from orchestrator.api.run import Result
+from orchestrator.api.result import Result
 from orchestrator.api.status import RunStatus
 from orchestrator.ui import messages, verdict
 from orchestrator.ui.html import (

@@ -9,7 +9,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from orchestrator.api.run import Result, Run
+from orchestrator.api.result import Result
+from orchestrator.api.run import Run
 from orchestrator.api.status import RunStatus, known_status
 from orchestrator.diagnose import Diagnosis
 from orchestrator.errors import OrchError

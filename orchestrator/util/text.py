@@ -25,6 +25,12 @@ def printable(text: str | bytes, limit: int = 200) -> str:
     return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
+def printable_lines(text: str) -> str:
+    """Return `text` without control characters, except the ends of its lines."""
+    lines = text.split("\n")
+    return "\n".join("".join(c if c.isprintable() else " " for c in line) for line in lines)
+
+
 def escaped(text: str) -> str:
     """Return `text` with backslash escapes for everything that a terminal could interpret."""
     return text if text.isprintable() else repr(text)[1:-1]

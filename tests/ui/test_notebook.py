@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 import orchestrator
-from orchestrator.api.run import Result, Run
+from orchestrator.api.result import Result
+from orchestrator.api.run import Run
 from orchestrator.diagnose import Source, diagnose
 from orchestrator.preflight.model import Status
 from orchestrator.ui import notebook
