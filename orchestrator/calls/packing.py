@@ -107,7 +107,7 @@ def pack(
     python = f"{sys.version_info[0]}.{sys.version_info[1]}" if pickler.by_value else None
     said = {
         "name": name,
-        "python": python,
+        "python_version": python,
         "path": _import_path(source, cwd),
         "sources": _sources(pickler.by_value),
         "trust": trust,

@@ -60,7 +60,7 @@ class _Call:
         with open(os.path.join(folder, "call.json"), encoding="utf-8") as file:
             said = json.load(file)
         self._name: str = said["name"]
-        self._python: Optional[str] = said["python"]
+        self._python: Optional[str] = said["python_version"]
         self._path: List[str] = said["path"]
         self._sources: Dict[str, str] = said["sources"]
         self._trust: bool = said["trust"]
