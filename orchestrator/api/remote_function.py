@@ -115,7 +115,8 @@ class RemoteFunction(Generic[P, T]):
 
     def submit(self, *args: P.args, **kwargs: P.kwargs) -> Job[T]:
         """Call it on every rank, as `submit` does."""
-        return submit(functools.partial(self._call, *args, **kwargs), **self._options)
+        options = {k: v for k, v in self._options.items() if k not in ("on_line", "display")}
+        return submit(functools.partial(self._call, *args, **kwargs), **options)
 
     def __reduce__(self) -> Any:
         return copy.copy, (self._call,)  # on a node there is no orch: the function alone goes there

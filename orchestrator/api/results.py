@@ -172,7 +172,8 @@ async def bring_results(saved: SavedRun, emit: events.Emit, limit: int | None) -
         return
     async with connections_to(saved) as (connections, _):
         budget = ResultBudget(limit)
-        for problem in await fetch_results(saved.folder, saved.plan, connections, budget, emit):
+        pairs = list(zip(saved.plan.nodes, connections, strict=False))  # without former nodes
+        for problem in await fetch_results(saved.folder, saved.plan, pairs, budget, emit):
             emit(events.Warned(f"not all results are here: {problem}"))
 
 

@@ -203,6 +203,8 @@ def _script(function: Callable[..., Any], name: str, pickler: _Pickler) -> str:
         f"import {module}" for module in modules if all(map(str.isidentifier, module.split(".")))
     ]
     inner = _unwrapped(function)
+    if name == "lambda":  # its source is all of the statement
+        return "\n".join([*lines, ""])
     try:
         text = textwrap.dedent(inspect.getsource(inner))
         lines += [text.rstrip(), f"{name}()"]

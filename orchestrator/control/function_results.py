@@ -69,7 +69,7 @@ async def fetch_results_at_end(
     """
     if not record.settings.function:
         return
-    connections = [node.connection for node in nodes if node.connection.is_up]
+    connections = [(node.plan, node.connection) for node in nodes if node.connection.is_up]
     work = fetch_results(
         record.folder, record.plan, connections, ResultBudget(record.settings.result_limit), emit
     )
@@ -91,20 +91,21 @@ def _messages(fetching: asyncio.Future[list[OrchError]]) -> list[str]:
 async def fetch_results(
     folder: Path,
     plan: Plan,
-    connections: Sequence[NodeConnection],
+    connections: Sequence[tuple[NodePlan, NodeConnection]],
     budget: ResultBudget,
     emit: events.Emit,
 ) -> list[OrchError]:
-    """Copy the results that are not in the run's `folder` yet from the nodes, and return the problems."""
+    """Copy the results that are not in the run's `folder` yet from the nodes, and return the problems.
+
+    `connections` are those to nodes of the `plan`; they are connected if they are not.
+    """
     try:
         (folder / RESULTS).mkdir(mode=0o700, exist_ok=True)
     except OSError as error:
         return [OrchError(f"{folder / RESULTS}: {error.strerror}", remedy="free disk space there")]
     gate = asyncio.Semaphore(_MAX_NODES_AT_ONCE)
-    plans = {node.name: node for node in plan.nodes}
 
-    async def fetch(connection: NodeConnection) -> OrchError | None:
-        node = plans[connection.host.name]
+    async def fetch(node: NodePlan, connection: NodeConnection) -> OrchError | None:
         expected = plan.expected_ranks if plan.elastic is not None else frozenset(node.ranks)
         try:
             async with gate:
@@ -120,8 +121,7 @@ async def fetch_results(
             )
         return None
 
-    wanted = [connection for connection in connections if connection.host.name in plans]
-    problems = await asyncio.gather(*map(fetch, wanted))
+    problems = await asyncio.gather(*(fetch(*pair) for pair in connections))
     return [problem for problem in problems if problem is not None]
 
 
@@ -153,7 +153,7 @@ async def _fetch_node(
                     file.write(result.data)
                     received += result.size
                 else:
-                    async for piece in _pieces(agent, run, result):
+                    async for piece in _pieces(agent, run, node.name, result):
                         await asyncio.to_thread(file.write, piece)
                         received += len(piece)
                         emit(events.FetchAdvanced(node.name, received, total))
@@ -182,14 +182,13 @@ def _listed(answer: Any) -> list[_Listed]:
     return results
 
 
-async def _pieces(agent: Agent, run: str, result: _Listed) -> AsyncIterator[bytes]:
+async def _pieces(agent: Agent, run: str, node: str, result: _Listed) -> AsyncIterator[bytes]:
     """Yield the bytes of a result, a piece at a time. Raises NodeError if the node sends anything else."""
-    name = agent.node.name
 
     def ask(offset: int, length: int) -> asyncio.Task[Any]:
         return asyncio.create_task(
             agent.ask(
-                "read_result", timeout=_PIECE_TIMEOUT, run=run, node=name,
+                "read_result", timeout=_PIECE_TIMEOUT, run=run, node=node,
                 rank=result.rank, offset=offset, length=length,
             )
         )  # fmt: skip
@@ -200,9 +199,9 @@ async def _pieces(agent: Agent, run: str, result: _Listed) -> AsyncIterator[byte
         for offset, length in spans:
             asked.append((length, ask(offset, length)))
             if len(asked) == _AHEAD:
-                yield await _piece(name, *asked.pop(0))
+                yield await _piece(node, *asked.pop(0))
         while asked:
-            yield await _piece(name, *asked.pop(0))
+            yield await _piece(node, *asked.pop(0))
     finally:
         for _, task in asked:
             task.cancel()
