@@ -122,7 +122,7 @@ def test_unsafe_result_raises_on_the_rank_unless_it_is_trusted(empty_project: Pa
         results[0]
 
 
-def test_options_of_the_launch_and_keywords_of_the_function_are_told_apart(
+def test_options_of_the_launch_and_keywords_of_the_function_are_separated(
     empty_project: Path,
 ) -> None:
     def train(**options: object) -> object:
