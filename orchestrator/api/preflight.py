@@ -20,9 +20,9 @@ from orchestrator.api.values import AnyPath, check_names, one_of, word_list
 from orchestrator.errors import LaunchError
 from orchestrator.inventory import Main
 from orchestrator.pipeline.checks import run_checks
-from orchestrator.pipeline.connect import connect_available
+from orchestrator.pipeline.connect import connect_available, warn_of_broken_launchers
 from orchestrator.pipeline.outgoing import warn_of_unsent_files
-from orchestrator.pipeline.prepare import warn_of_broken_launchers, with_workdirs
+from orchestrator.pipeline.prepare import with_workdirs
 from orchestrator.pipeline.rendezvous import find_network, reserve_port
 from orchestrator.pipeline.transport_needs import require_files
 from orchestrator.plan import Facts, Network, make_plan

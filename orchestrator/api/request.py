@@ -11,7 +11,7 @@ from typing import Any, Literal, cast
 from orchestrator.api.engine import job_for
 from orchestrator.api.hosts import Note, open_hosts
 from orchestrator.api.job import FunctionCall, JobOptions, local_name, read_job
-from orchestrator.api.launch import Request
+from orchestrator.api.launch_request import Request
 from orchestrator.api.nproc import with_nproc
 from orchestrator.api.program import check_started_once
 from orchestrator.api.slurm_hosts import slurm_hosts
@@ -30,11 +30,10 @@ from orchestrator.api.values import (
 )
 from orchestrator.control.interrupts import Interrupts
 from orchestrator.errors import UsageError
-from orchestrator.pipeline.outgoing import SYNC_LIMIT
 from orchestrator.plan import Elastic
 from orchestrator.plan.plan import choose_launcher
 from orchestrator.preflight.level import Level
-from orchestrator.runs.options import LOG_LIMIT, RESULT_LIMIT, RunOptions
+from orchestrator.runs.options import LOG_LIMIT, RESULT_LIMIT, SYNC_LIMIT, RunOptions
 from orchestrator.sync.patterns import check_patterns
 
 

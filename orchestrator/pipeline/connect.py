@@ -11,6 +11,7 @@ from orchestrator import events
 from orchestrator.errors import ConnectError, LaunchError, NodeError, Unreachable
 from orchestrator.pipeline.phase import Phase
 from orchestrator.plan import Facts
+from orchestrator.plan.launchers import registry
 from orchestrator.remote.agent import Agent
 from orchestrator.remote.base import Node, ShellError
 from orchestrator.remote.fleet import Fleet
@@ -57,6 +58,12 @@ async def connect(fleet: Fleet, emit: events.Emit) -> None:
     finally:
         for warning in fleet.warnings:
             emit(events.Warned(warning))
+
+
+async def warn_of_broken_launchers(emit: events.Emit) -> None:
+    """Load the launchers of other packages, and warn about those that cannot be used."""
+    for warning in await asyncio.to_thread(registry.left_out):
+        emit(events.Warned(warning))
 
 
 async def gather_facts(agent: Agent) -> Facts:

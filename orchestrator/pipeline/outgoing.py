@@ -15,9 +15,6 @@ from orchestrator.sync.largest import largest
 from orchestrator.sync.unsent import unsent_arguments, unsent_in_script
 from orchestrator.util.text import first_few, format_size, printable
 
-SYNC_LIMIT = 1_000_000_000
-"""The size in bytes of the largest folder that is copied to the nodes by default."""
-
 _MAX_NAMES = 4  # in a warning
 
 

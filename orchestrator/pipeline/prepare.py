@@ -13,7 +13,6 @@ from orchestrator.pipeline.outgoing import survey_folder
 from orchestrator.pipeline.rendezvous import find_rendezvous
 from orchestrator.pipeline.upload import Files, find_workdirs, upload
 from orchestrator.plan import Facts, Job, Plan, make_plan
-from orchestrator.plan.launchers import registry
 from orchestrator.plan.opened_files import opened_files
 from orchestrator.preflight.level import Level
 from orchestrator.remote.fleet import Fleet
@@ -39,12 +38,6 @@ async def plan_job(
         *(run, plan.world_size, len(plan.nodes), plan.launcher, plan.main_address, plan.main_port),
     )
     return plan
-
-
-async def warn_of_broken_launchers(emit: events.Emit) -> None:
-    """Load the launchers of other packages, and warn about those that cannot be used."""
-    for warning in await asyncio.to_thread(registry.left_out):
-        emit(events.Warned(warning))
 
 
 async def prepare(

@@ -14,6 +14,9 @@ LOG_LIMIT = 50_000_000_000
 RESULT_LIMIT = 8_000_000_000
 """The default limit on the size of what all ranks of a run return, in bytes."""
 
+SYNC_LIMIT = 1_000_000_000
+"""The size in bytes of the largest folder that is copied to the nodes by default."""
+
 
 @dataclass(frozen=True)
 class RunOptions:
