@@ -19,6 +19,7 @@ import pwd
 import shlex
 import stat
 import sys
+import zipimport
 from typing import Callable, List, NoReturn, Optional, TypeVar
 
 _OTHERS = stat.S_IWGRP | stat.S_IWOTH
@@ -248,14 +249,15 @@ def unmapped() -> int:
 # -- before the agent is started -------------------------------------------------------------------
 
 
-def main(verb: str, folder: str, top: str, package: str) -> None:
-    """Exit with 0 if `package` in `folder` may be run, ABSENT if it is missing, else REFUSED.
+def main(agent: str, verb: str, folder: str, top: str) -> None:
+    """Run the zipapp `agent` with `verb` if no one else can have put it in `folder`, or changed it.
 
-    Both start at the home unless they are absolute, and `top` is the first folder of orch. The verb `make`
-    makes the folder and checks nothing in it. What is refused is printed on stdout:
-    {"untrusted": [sentence, remedy]}.
+    `folder` and `top`, the first folder of orch, start at the home unless they are absolute. If the agent
+    is missing, prints `absent` and exits with ABSENT; if it is not to be trusted, prints {"untrusted":
+    [sentence, remedy]} and exits with REFUSED. The verb `make` makes the folder, and exits with 0.
     """
     home = os.path.expanduser("~")
+    package = os.path.basename(agent)
     try:
         place = own_folder(
             os.path.join(home, folder), os.path.join(home, top), create=verb == "make", strict=True
@@ -267,7 +269,7 @@ def main(verb: str, folder: str, top: str, package: str) -> None:
         for name in names:
             if name.endswith(".pyz"):
                 os.close(open_file(os.path.join(place, name), own=True))
-        sys.exit(0 if package in names else ABSENT)
+        is_there = package in names
     except Untrusted as error:
         answer = {"untrusted": ["{} {}".format(error.path, error.why), error.remedy]}
         sys.stdout.write(json.dumps(answer) + "\n")
@@ -275,4 +277,16 @@ def main(verb: str, folder: str, top: str, package: str) -> None:
     except OSError as error:
         if verb == "make":
             sys.exit("{}: {}".format(error.filename, error.strerror))
-        sys.exit(ABSENT)  # or it cannot be read: a new one replaces it
+        is_there = False  # or it cannot be read: a new one replaces it
+    if not is_there:
+        sys.stdout.write("absent\n")
+        sys.exit(ABSENT)
+    _run(agent, verb)
+
+
+def _run(agent: str, verb: str) -> None:
+    """Run a zipapp as `python AGENT VERB` does, without another start of Python."""
+    sys.argv[:] = [agent, verb]
+    sys.path.insert(0, agent)
+    code = zipimport.zipimporter(agent).get_code("__main__")
+    exec(code, {"__name__": "__main__"})

@@ -10,7 +10,6 @@ from importlib import resources
 from typing import TYPE_CHECKING
 
 from orchestrator.errors import NodeError
-from orchestrator.node import trust
 from orchestrator.remote.base import Channel, Node
 from orchestrator.remote.package import node_package
 from orchestrator.util.log import node_logger
@@ -23,6 +22,8 @@ if TYPE_CHECKING:
 _FOLDER = "node"  # in orch's own
 # Isolated from the environment's effects on Python; text is UTF-8 in any locale.
 _FLAGS = "-IS -X utf8"
+_CHECK = "ORCH_CHECK"
+_RUN_CHECK = f"import os; exec(os.environ.pop('{_CHECK}'))"
 _ABSENT = b"absent\n"
 _EXIT_TIME = 5.0  # seconds that a Python has to exit if it does not run the agent
 
@@ -72,19 +73,14 @@ async def _begin(node: Node, timeout: float) -> tuple[Channel, bytes]:
 
 def _start_script(host: Host) -> str:
     """Return a script that runs the agent if its folder and all parent folders can be trusted."""
-    package = node_package().name
-    agent = home_path(f"{host.state_folder}/{_FOLDER}/{package}")
-    return (
-        f"{_trust(host, 'check', package)}; c=$?; [ $c != {trust.ABSENT} ] || echo absent; "
-        f"[ $c = 0 ] || exit $c; exec {home_path(host.python)} {_FLAGS} {agent} serve"
-    )
+    return f"{_with_check()}; exec {_checked(host, 'serve')}"
 
 
 async def _upload(node: Node, timeout: float) -> None:
     package, python = node_package(), node.host.python
     folder = f"{node.host.state_folder}/{_FOLDER}"
     script = (
-        f"{_trust(node.host, 'make', package.name)} || exit; "
+        f"{_with_check()}; {_checked(node.host, 'make')} || exit; "
         f'umask 077; d={home_path(folder)}; t="$d/{package.name}.{secrets.token_hex(8)}.tmp"; '
         f'cat > "$t" && mv -f "$t" "$d/{package.name}" || exit 1; '
         # Compiled, it starts in half the time. If compiling fails, `serve` reports the reason.
@@ -101,17 +97,24 @@ async def _upload(node: Node, timeout: float) -> None:
         )
 
 
-def _trust(host: Host, verb: str, package: str) -> str:
-    """Return the command that checks the agent's folder before anything in it is run."""
+def _checked(host: Host, verb: str) -> str:
+    """Return the command that checks the agent's folder, before anything in it is run, and runs the agent.
+
+    The check and the agent share one interpreter. The text of the check is in the environment, so that
+    the command line of the agent, and of every supervisor that it forks, shows only what it runs.
+    """
     state = host.state_folder.removeprefix("~/")
-    words = ["-c", _judge(), verb, f"{state}/{_FOLDER}", state, package]
-    return f"{home_path(host.python)} {_FLAGS} {command_line(words)}"
+    agent = home_path(f"{host.state_folder}/{_FOLDER}/{node_package().name}")
+    words = command_line([verb, f"{state}/{_FOLDER}", state])
+    return f"{home_path(host.python)} {_FLAGS} -c {command_line([_RUN_CHECK])} {agent} {words}"
 
 
 @functools.cache
-def _judge() -> str:
+def _with_check() -> str:
+    """Return the command that puts the text of the check into the environment."""
     source = resources.files("orchestrator.node").joinpath("trust.py").read_text(encoding="utf-8")
-    return f"{source}\nmain(*sys.argv[1:])\n"
+    text = command_line([f"{source}main(*sys.argv[1:])"])
+    return f"{_CHECK}={text}; export {_CHECK}"
 
 
 def _require_trusted(node: Node, said: bytes) -> None:

@@ -19,6 +19,7 @@ from orchestrator.node.reasons import StopReason
 from orchestrator.reasons import Stop
 from orchestrator.remote.agent import Agent, AgentRefusal
 from orchestrator.remote.embedded.cluster import LocalCluster
+from orchestrator.remote.package import node_package
 from orchestrator.remote.reports import Chunk, RankReport, StatusReport, parse
 from orchestrator.remote.ssh.connect import connect_all
 from tests.remote.fake import FakeNode
@@ -83,8 +84,25 @@ async def test_open_with_an_unwritable_home_is_reported(home: Path) -> None:
     await fake.close()
 
 
-# `python -IS -X utf8 -c ...` checks its folder first.
-PASS_CHECK = '[ "$4" != -c ] || exit 0\n'
+def command_line_of(pid: str) -> list[str]:
+    return Path(f"/proc/{pid}/cmdline").read_text().split("\0")[:-1]
+
+
+async def test_agent_in_place_is_checked_and_run_by_one_python(home: Path) -> None:
+    await (await Agent.open(first := node())).close()
+    await first.close()
+    counting = home / "python"
+    counting.write_text(f'#!/bin/sh\necho $$ >> {home}/pids\nexec {sys.executable} "$@"\n')
+    counting.chmod(0o755)
+    fake = node(str(counting))
+    agent = await Agent.open(fake)
+    assert len((home / "pids").read_text().split()) == 1
+    shown = command_line_of((home / "pids").read_text().strip())
+    *_, zipapp, verb, _, _ = shown
+    assert (Path(zipapp).name, verb) == (node_package().name, "serve")
+    assert max(map(len, shown)) < 300  # without the text of the check
+    await agent.close()
+    await fake.close()
 
 
 def impostor(home: Path, *lines: str) -> FakeNode:
@@ -93,7 +111,7 @@ def impostor(home: Path, *lines: str) -> FakeNode:
     text = "".join(f"{line}\n" for line in ('{"hello": {}}', *lines))
     (home / "lines").write_text(text)
     script.write_text(
-        f"#!/bin/sh\n{PASS_CHECK}read request < /dev/null\ncat {home}/lines\ncat > /dev/null; :\n"
+        f"#!/bin/sh\nread request < /dev/null\ncat {home}/lines\ncat > /dev/null; :\n"
     )
     script.chmod(0o755)
     return node(str(script))
@@ -126,7 +144,7 @@ async def test_agent_with_unexpected_output_fails_without_hanging(home: Path, li
 
 async def test_agent_that_ends_within_a_report_is_reported_as_ended(home: Path) -> None:
     fake = impostor(home, '{"id": 1, "f": "attempt-0/rank-0.out", "o": 0, "t": 0, "n": 100}')
-    (home / "impostor").write_text(f"#!/bin/sh\n{PASS_CHECK}cat {home}/lines; read request\n")
+    (home / "impostor").write_text(f"#!/bin/sh\ncat {home}/lines; read request\n")
     agent = await Agent.open(fake)
     with pytest.raises(NodeError, match="node0: the agent ended in the middle of a report"):
         await agent.ask("facts", timeout=5)
@@ -485,7 +503,7 @@ async def test_node_that_pauses_reading_for_a_second_gets_each_request_whole(hom
         "    print(json.dumps({'id': request['id'], 'ok': request['text']}), flush=True)\n"
     )
     python = home / "python"
-    python.write_text(f"#!/bin/sh\n{PASS_CHECK}exec {sys.executable} {script}\n")
+    python.write_text(f"#!/bin/sh\nexec {sys.executable} {script}\n")
     python.chmod(0o755)
     async with LocalCluster(1, home / "local") as cluster:
         (host,) = cluster.hosts
