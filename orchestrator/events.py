@@ -316,7 +316,7 @@ class Explained(Event):
     the last lines of its `channel`. `victims` are the ranks that ended badly after it, `unbegun` those
     that were not seen to start. `logs` is the file or folder with its output, `command` shows it.
     `oom_kills` is how many processes of its control group the kernel killed for lack of memory, if that
-    count is the evidence.
+    count is the evidence. `looked` says where on its node orch looked for the cause, and what it saw there.
     """
 
     run: str
@@ -341,6 +341,7 @@ class Explained(Event):
     command: str
     unbegun: tuple[int, ...] = ()
     oom_kills: int | None = None
+    looked: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from orchestrator.diagnose.files import STDIN, FoundLogs, find_logs
 from orchestrator.diagnose.read import Examination, Log, ReadProgress, examine
 from orchestrator.diagnose.site_signatures import site_signatures
 from orchestrator.errors import UsageError
-from orchestrator.runs.evidence import evidence_of, logs_of, with_file_causes
+from orchestrator.runs.evidence import evidence_of, logs_of, with_file_causes, with_seen_cause
 from orchestrator.runs.folder import runs_folder
 from orchestrator.runs.registry import LATEST, find_run, names_like
 from orchestrator.runs.saved_run import SavedRun, load_run
@@ -46,6 +46,7 @@ class DiagnosedRun:
     `last_lines` is the command that shows the end of its logs, `workdirs` where its nodes have the script.
     `why` has a cause and a remedy that are in its record but not in logs, for example for a lost node. A
     run without a `first_failure` was stopped for the reason in the summary, so rank errors are no cause.
+    `looked` says where on its node orch looked when it failed, and what it saw there.
     """
 
     run: str
@@ -57,6 +58,7 @@ class DiagnosedRun:
     why: tuple[str, str] | None = None
     has_first_failure: bool = True
     succeeded: bool = False
+    looked: tuple[str, ...] = ()
 
 
 def find_signature(name: str) -> Signature:
@@ -128,7 +130,9 @@ def examine_run(
 ) -> Examination:
     """Diagnose an attempt from its logs on this machine; `on_progress` is called while they are read."""
     examined = examine(logs_of(saved, attempt), evidence_of(saved, attempt), on_progress)
-    return with_file_causes(examined, saved) if is_own(saved) else examined
+    if is_own(saved):
+        examined = with_file_causes(examined, saved)
+    return with_seen_cause(examined, saved, attempt)
 
 
 def describe_run(saved: SavedRun, attempt: int | None, examined: Examination) -> DiagnosedRun:
@@ -150,6 +154,7 @@ def describe_run(saved: SavedRun, attempt: int | None, examined: Examination) ->
         why=None if logs_show_it or why is None else (why.cause, why.fix),
         has_first_failure=why is not None or not (is_last and saved.has_ended),
         succeeded=is_last and saved.exit_code == 0,
+        looked=() if why is None else why.looked,
     )
 
 

@@ -11,8 +11,8 @@ from orchestrator import events
 from orchestrator.control.explain import SelfReports, explain
 from orchestrator.control.first_failure import FirstFailure, NodeState
 from orchestrator.control.follower import Follower
+from orchestrator.control.inquiry import Inquiry
 from orchestrator.control.interrupts import Interrupts
-from orchestrator.control.node_evidence import NodeEvidence, fetch_evidence
 from orchestrator.control.verdict import Verdict, judge
 from orchestrator.plan import Plan
 from orchestrator.reasons import Stop
@@ -20,7 +20,6 @@ from orchestrator.runs.disk_space import write_within
 from orchestrator.runs.record import Record
 from orchestrator.runs.saved_run import Ending
 
-_EVIDENCE_TIMEOUT = 8.0  # seconds a node has to report why a rank ended
 _WRITE_TIMEOUT = 10.0  # seconds for which a full disk may delay the record of the end
 _BACKGROUND_WRITE_TIMEOUT = 600.0  # the same for a controller that nobody waits for
 
@@ -31,18 +30,19 @@ async def reach_verdict(
     plan: Plan,
     states: Sequence[NodeState],
     stopped: Stop | None,
+    inquiry: Inquiry,
     emit: events.Emit,
 ) -> Verdict:
     """Return how a run ended, with an explanation if it failed.
 
     `plan` and `states` are those of the nodes that the run still needs; `stopped` is why this controller
-    stopped it, None if it did not.
+    stopped it, None if it did not; `inquiry` has what was asked about ranks that failed.
     """
     try:
         verdict = judge(plan, states, stopped, SelfReports(record.logs))
         if verdict.first_failure is not None:
             _warn_of_signatures(emit)
-            explained = await _explain(record, nodes, plan, verdict.first_failure)
+            explained = await _explain(record, nodes, plan, verdict.first_failure, inquiry)
             verdict = replace(verdict, explained=explained)
     except Exception as error:  # the output of ranks must not prevent the end of the run
         emit(events.Warned(f"why the run failed cannot be explained: {error!r:.200}"))
@@ -62,16 +62,16 @@ def _warn_of_signatures(emit: events.Emit) -> None:
 
 
 async def _explain(
-    record: Record, nodes: Sequence[Follower], plan: Plan, failure: FirstFailure
+    record: Record,
+    nodes: Sequence[Follower],
+    plan: Plan,
+    failure: FirstFailure,
+    inquiry: Inquiry,
 ) -> events.Explained:
     states = {node.name: node.state for node in nodes}
     if all(node.name != failure.node for node in plan.nodes):  # it has left the run
         plan = record.plan
-    evidence = NodeEvidence()
-    if failure.rank is not None:
-        follower = next(node for node in nodes if node.name == failure.node)
-        rank = states[failure.node].ranks[failure.rank]
-        evidence = await fetch_evidence(follower, rank, _EVIDENCE_TIMEOUT)
+    evidence = await inquiry.evidence(plan, failure)
     source, uneven = record.settings.source, record.state().uneven
     return explain(plan, states, failure, record.logs, evidence, source, uneven)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -17,9 +16,11 @@ from orchestrator.logs.stream import Channel
 from orchestrator.plan import NodePlan, Plan
 from orchestrator.remote.reports import ProcessEnd, RankReport
 from orchestrator.runs.file_causes import with_disk_cause, with_file_cause
+from orchestrator.util.durations import lifetime
 from orchestrator.util.text import printable
 
 if TYPE_CHECKING:  # slow to import, and a run that succeeds does not need it
+    from orchestrator.control.looks.model import Subject
     from orchestrator.diagnose import Diagnosis, Hit, PythonError
 
 _MAX_SELF_REPORTS = 256  # ranks whose output is read
@@ -32,6 +33,7 @@ _EXITED_WITH_MESSAGE = "it exited with this message, as sys.exit(message) does"
 _SEE_OUTPUT = "see its last lines of output below"
 _KILLED = "exit.kill"
 _BY_THE_KERNEL = (_KILLED, "memory.oom-killer")
+_LATE = 10.0  # seconds after the end of a rank: what is seen then may have changed
 _GONE = (
     "the machine, the container or the network is down",
     "check its console and kernel log (`dmesg -T`), and the connection: orch nodes",
@@ -81,9 +83,15 @@ def explain(
         diagnosis = _diagnose(output, node.name, rank, failure.end, evidence)
     hit = diagnosis.best if diagnosis else None
     observed = ""
+    looked: tuple[str, ...] = ()
+    is_seen = False
     if hit is not None:
+        subject = subject_of(plan, nodes, failure, logs, evidence)
         hit = with_file_cause(hit, source, node, uneven)
         hit, observed = with_disk_cause(hit, evidence.full, evidence.file_limit, output.longest)
+        if subject is not None and subject.hit.signature.asks:
+            hit, looked, is_seen = _look(subject, hit, evidence)
+            observed = "" if is_seen else observed
     error = _python_error(diagnosis, evidence)
     summary = error.summary if error else ""
     cause, fix = (hit.cause, hit.fix) if hit else _of_node(state)
@@ -117,7 +125,9 @@ def explain(
         cause=cause,
         fix=fix,
         check=(hit.signature.check or "") if hit else "",
-        evidence=observed or _kernel_evidence(hit, evidence),
+        evidence=""
+        if is_seen and hit and hit.signature.id == _KILLED
+        else observed or _kernel_evidence(hit, evidence),
         channel=channel,
         lines=lines,
         victims=tuple(sorted((began & plan.expected_ranks) - _succeeded(nodes) - itself)),
@@ -125,7 +135,50 @@ def explain(
         oom_kills=evidence.oom_kills if hit and "oom_kills" in hit.first.details else None,
         logs=output.files[channel] if failure.end is not None else logs / node.name,
         command=_command(plan, failure, channel),
+        looked=looked,
     )
+
+
+def subject_of(
+    plan: Plan,
+    nodes: Mapping[str, NodeState],
+    failure: FirstFailure,
+    logs: Path,
+    evidence: NodeEvidence,
+) -> Subject | None:
+    """Return the rank that failed, for looks at its node; None if it is no rank, or nothing is found."""
+    from orchestrator.control.looks.model import Subject
+
+    state = nodes[failure.node]
+    if failure.rank is None or failure.end is None:
+        return None
+    node = next((each for each in plan.nodes if each.name == failure.node), None)
+    rank = state.ranks[failure.rank]
+    output = RankOutput(logs, state.name, rank)
+    hit = _diagnose(output, state.name, rank, failure.end, evidence).best
+    if node is None or hit is None:
+        return None
+    return Subject(
+        run=plan.run,
+        node=node,
+        main_port=plan.main_port,
+        rank=rank,
+        hit=hit,
+        lines=output.last_lines(node.workdir)[1],
+        ranks={each.pid: each.rank for each in state.ranks.values()},
+        skews={name: each.clock_skew for name, each in nodes.items()},
+    )
+
+
+def _look(subject: Subject, hit: Hit, evidence: NodeEvidence) -> tuple[Hit, tuple[str, ...], bool]:
+    """Return `hit` with the cause that was seen on the node, where orch looked, and whether it saw one."""
+    from orchestrator.control.looks.model import Known
+    from orchestrator.control.looks.registry import look, with_finding
+
+    finding = look(subject, Known(evidence))
+    late = (f"asked {lifetime(evidence.delay)} after the rank had ended",)
+    looked = (*finding.looked, *(late if evidence.delay > _LATE else ()))
+    return with_finding(hit, finding), looked, finding.cause is not None
 
 
 def _of_node(state: NodeState) -> tuple[str, str]:
@@ -166,25 +219,21 @@ def _diagnose(
     error_files: tuple[tuple[Source, bytes], ...] = ()
     if evidence.error_file is not None:
         error_files = ((Source("error file", number, node), _bytes(evidence.error_file)),)
-    kernel, oom_kills = evidence.kernel, evidence.oom_kills
+    kernel = evidence.kernel
+    # Of a rank that did not get the signal itself, the kernel killed a process that it had started.
+    oom_kills = evidence.kills_of(pid if end.signal is not None else None)
     return diagnose(
         streams,
         Evidence(
             exits=(Exit(number, code, node, pid),),
-            kernel_logs={} if kernel is None else {node: _lines_about(pid, kernel)},
+            kernel_logs={}
+            if kernel is None
+            else {node: [_bytes(line) for line in evidence.lines_about(pid)]},
             oom_kills={} if oom_kills is None else {node: oom_kills},
             error_files=error_files,
         ),
         site_signatures().signatures,
     )
-
-
-def _lines_about(pid: int | None, log: Sequence[str]) -> list[bytes]:
-    """Return the lines of a kernel log about this process, not about others on the node."""
-    if pid is None:
-        return []
-    name = re.compile(rf"\b{pid}\b")
-    return [_bytes(line) for line in log if name.search(line)]
 
 
 def _bytes(text: str) -> bytes:

@@ -17,6 +17,7 @@ from orchestrator.control.elastic import watch_members
 from orchestrator.control.first_failure import FirstFailure, NodeState, find_first_failure
 from orchestrator.control.follower import Follower
 from orchestrator.control.gpus import GpuWatch
+from orchestrator.control.inquiry import Inquiry
 from orchestrator.control.interrupts import Interrupts
 from orchestrator.control.keepalive import renew_lease, replace_silent_agent
 from orchestrator.control.membership import Membership
@@ -75,6 +76,8 @@ class Run:
             Follower(node, connection, record, emit, self._note_change)
             for node, connection in zip(self._plan.nodes, connections, strict=True)
         ]
+        self._inquiry = Inquiry(record.logs, self.followers)
+        self._failed = asyncio.Event()
         # What earlier controllers found out about nodes that do not answer.
         known = record.state().nodes
         self._members: Membership | None = None
@@ -113,7 +116,7 @@ class Run:
             raise Detached(detached)
         plan, states = self._view()
         verdict = await reach_verdict(
-            self._record, self.followers, plan, states, self._stopped, self._emit
+            self._record, self.followers, plan, states, self._stopped, self._inquiry, self._emit
         )
         if verdict.first_failure is None and self._members is not None and self._members.left:
             without = f"without {', '.join(self._members.left)}"
@@ -173,6 +176,7 @@ class Run:
     def _watchers(self) -> Iterator[Coroutine[None, None, None]]:
         settings, on_change = self._record.settings, self._changed.set
         yield self._watch_gang()
+        yield self._ask_about_failures()
         yield self._watch_interrupts(1)
         yield self._watch_interrupts(2)
         yield self._watch_stop_requests()
@@ -220,6 +224,18 @@ class Run:
             if self._members is not None and self._members.are_stranded(self._states()):
                 await self._end_launchers(_STRANDED_TIMEOUT)
                 return
+
+    async def _ask_about_failures(self) -> None:
+        """Ask about the first failure when it is found, and again if that turns out to be another one."""
+        asked: set[FirstFailure] = set()
+        while True:
+            await self._failed.wait()
+            self._failed.clear()
+            plan, states = self._view()
+            failure = find_first_failure(states)
+            if failure is not None and failure not in asked and failure.end is not None:
+                asked.add(failure)
+                await self._inquiry.evidence(plan, failure)
 
     async def _end_launchers(self, timeout: float) -> None:
         """Wait `timeout` seconds for launchers whose ranks have all ended, then stop the run."""
@@ -337,6 +353,7 @@ class Run:
         for state in self._states():
             self._history.observe(state)
         self._changed.set()
+        self._failed.set()
 
     def _states(self) -> list[NodeState]:
         return [node.state for node in self.followers]

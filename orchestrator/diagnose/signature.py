@@ -35,6 +35,8 @@ class Signature:
     signature matches it does not count, and others of its kind precede it. `undone_by` is a text, as a
     regular expression, of a later line which says that it succeeded after all. `orch_fix` is what a user of
     orch does, if that differs from `fix`. `file` is the file of a site's signature, None for orch's own.
+    `asks` says what on the node may explain it, which orch looks at in a run of its own (a file each in
+    `control/looks`): places, limits, memory, ports, locks, gpus, xids, clocks.
     """
 
     id: str
@@ -50,3 +52,4 @@ class Signature:
     undone_by: str | None = None
     orch_fix: str | None = None
     file: str | None = None
+    asks: tuple[str, ...] = ()

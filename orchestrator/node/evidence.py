@@ -14,7 +14,8 @@ import time
 from typing import Any, Dict, List, Optional, Tuple
 
 from . import files, records
-from .probes import kernel_log, limits
+from .probes import kernel_log, limits, memory
+from .probes.setting import group_of, record_of
 
 _MAX_ERROR_BYTES = 1 << 18  # of an error file
 _MAX_LINES = 200
@@ -28,18 +29,20 @@ def evidence(
     limit: float, run: str, node: str, attempt: int, rank: int, killed: bool, workdir: str = ""
 ) -> Dict[str, Any]:
     """Return {"error_file": text, "oom_kills": count, "kernel": [line], "why": text, "full": [path],
-    "file_limit": bytes}.
+    "file_limit": bytes, "source": text, "counter": path, "group": {"path", "limit", "used"}}.
 
     Each is null, or empty, if there is nothing. `full` are those of the run's folder, its `workdir` and
     /tmp that have no space left, and `file_limit` is RLIMIT_FSIZE, which a run inherits from the agent. The
     kernel's log is only read for a rank that was `killed`: the lines since it began that may concern it;
-    `why` is why it cannot be read.
+    `source` is where, or `why` says why it cannot be read. `counter` is the file that counts kills in the
+    memory group of the rank, `group` the tightest limit on its memory, in bytes.
     """
     folder = files.attempt_folder(files.run_directory(run, node), attempt)
-    path = os.path.join(folder, "rank-{:d}.json".format(rank))
-    record = records.try_read(records.read_rank, path) or {}
-    lines, why = _kernel_log(record.get("started", 0.0)) if killed else (None, None)
+    record = record_of(run, node, attempt, rank)
+    source, lines, why = _kernel_log(record.get("started", 0.0)) if killed else (None, None, None)
     oom_kills = record.get("oom_kills")
+    group = group_of(record, "memory") if killed else None
+    limited = None if group is None else memory.tightest("/", group)
     return {
         "error_file": _read(record.get("error_file")),
         "oom_kills": oom_kills if records.is_count(oom_kills) else None,
@@ -47,6 +50,9 @@ def evidence(
         "why": why,
         "full": [path for path in (folder, workdir, "/tmp") if path and _is_full(path)],
         "file_limit": limits.limit(resource.RLIMIT_FSIZE)[0],
+        "source": source,
+        "counter": None if group is None else memory.oom_counter(group),
+        "group": limited if isinstance(limited, dict) else None,
     }
 
 
@@ -78,13 +84,15 @@ def _read(path: Any) -> Optional[str]:
         os.close(descriptor)
 
 
-def _kernel_log(since: float) -> Tuple[Optional[List[str]], Optional[str]]:
-    """Return the relevant lines since this time, or None and why the log is of no use."""
+def _kernel_log(since: float) -> Tuple[Optional[str], Optional[List[str]], Optional[str]]:
+    """Return where it was read and the relevant lines since this time; or None, None, and why it is of no
+    use.
+    """
     if os.stat("/proc/self/ns/pid").st_ino != _INITIAL_NAMESPACE:
-        return None, "in a container, the kernel's log numbers processes in another way"
+        return None, None, "in a container, the kernel's log numbers processes in another way"
     began = time.clock_gettime(time.CLOCK_MONOTONIC) - (time.time() - since) - 1.0
     source, lines, why = kernel_log.lines()
     if source is None:
-        return None, why
+        return None, None, why
     found = [line.text for line in lines if line.at >= began and _RELEVANT.search(line.text)]
-    return [text[:_MAX_LINE] for text in found[-_MAX_LINES:]], None
+    return source, [text[:_MAX_LINE] for text in found[-_MAX_LINES:]], None

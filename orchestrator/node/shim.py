@@ -22,7 +22,7 @@ from typing import Any, Dict, List
 
 from . import files, function_call, linux, stack_hook
 from .log_writer import Streams
-from .probes.memory import OomCount
+from .rank_setting import RankSetting
 
 # If the wrapper's sh is dash, it drops the variables that no shell can name.
 _SHELL_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -118,7 +118,7 @@ def main(arguments: List[str]) -> None:
 
     errors = error_file(environment, base)
     function_call.result_into(environment, base)
-    oom_kills = OomCount()
+    setting = RankSetting()
     # What the launcher sends to the group of the rank reaches the rank itself; the shim outlives it.
     signal.pthread_sigmask(signal.SIG_BLOCK, linux.JOB_SIGNALS)
     shim = os.getpid()
@@ -142,10 +142,11 @@ def main(arguments: List[str]) -> None:
 
     record = new_record(pid)
     record.update(rank=rank, local_rank=local_rank, attempt=attempt, error_file=errors)
+    record.update(setting.at_start())
     record["world_size"] = int(os.environ.get("WORLD_SIZE", "0"))
     files.try_to_write_json(base + ".json", record, timeout=0.0)
     status = _wait_for(pid, streams)
-    record.update(exit_fields(status), oom_kills=oom_kills.since())
+    record.update(exit_fields(status), **setting.at_end())
     files.try_to_write_json(base + ".json", record, timeout=5.0)
     if record["signal"] is not None:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # the rank's own core file is enough

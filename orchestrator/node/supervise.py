@@ -35,7 +35,7 @@ from .lease import Lease
 from .leftovers import Leftovers
 from .log_writer import Streams
 from .probes import read
-from .probes.memory import OomCount
+from .rank_setting import RankSetting
 from .reasons import StopReason
 from .shim import carry, error_file, exit_fields, new_record, why_not_started, write_wrapper
 from .write_times import WriteTimeRecorder
@@ -102,7 +102,7 @@ class Supervisor:
         """Whether its launcher starts no ranks, but serves those that orch starts, here or elsewhere."""
         self._grace: float = spec.get("grace", _DEFAULT_GRACE)
         self._leftovers = Leftovers(spec.get("linger", 0.0))
-        self._oom_kills = OomCount()
+        self._setting = RankSetting()
         self._write_times = WriteTimeRecorder(self._directory, spec["attempt"])
         self._next_check = 0.0
         self._kill_at: Optional[float] = None  # monotonic: when the grace of a stop is over
@@ -179,7 +179,7 @@ class Supervisor:
         else:
             record.update(
                 rank=child["rank"], local_rank=child["local_rank"], attempt=self._spec["attempt"],
-                error_file=environment["TORCHELASTIC_ERROR_FILE"],
+                error_file=environment["TORCHELASTIC_ERROR_FILE"], **self._setting.at_start(),
             )  # fmt: skip
             self._write_record(record)
 
@@ -264,7 +264,7 @@ class Supervisor:
             if record is self._status["launcher"]:
                 self._write_status()
             else:
-                record["oom_kills"] = self._oom_kills.since()
+                record.update(self._setting.at_end())
                 self._write_record(record)
 
     def _record_orphan(self, pid: int, status: int) -> None:

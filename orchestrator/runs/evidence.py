@@ -10,6 +10,7 @@ from dataclasses import replace
 from orchestrator import events
 from orchestrator.diagnose import Evidence, Exit, Source
 from orchestrator.diagnose.read import Examination, Log
+from orchestrator.diagnose.table import BY_ID
 from orchestrator.errors import UsageError
 from orchestrator.logs.index import IndexReader, stored_streams
 from orchestrator.logs.stream import Stream
@@ -19,7 +20,7 @@ from orchestrator.runs.folder import EVENTS
 from orchestrator.runs.saved_run import SavedRun
 from orchestrator.runs.state import RankState, RunState, state_of
 
-_OOM = "memory.oom-killer"
+_OOM, _KILLED = "memory.oom-killer", "exit.kill"
 
 
 def logs_of(saved: SavedRun, attempt: int | None = None) -> tuple[Log, ...]:
@@ -92,6 +93,24 @@ def with_file_causes(examined: Examination, saved: SavedRun) -> Examination:
         )
         for hit in examined.diagnosis.hits
     )
+    return replace(examined, diagnosis=replace(examined.diagnosis, hits=hits))
+
+
+def with_seen_cause(
+    examined: Examination, saved: SavedRun, attempt: int | None = None
+) -> Examination:
+    """Return the examination with the cause that orch saw on the node when the attempt failed."""
+    is_last = attempt is None or attempt >= saved.attempt
+    why, best = saved.verdict, examined.diagnosis.best
+    if not is_last or why is None or not why.looked or best is None or why.rank not in best.ranks:
+        return examined
+    signature = replace(BY_ID.get(why.signature, best.signature), check=why.check or None)
+    # What it was read from comes with the places that orch looked at.
+    matches = tuple(replace(each, text=each.text.partition("; ")[0]) for each in best.matches)
+    seen = replace(best, signature=signature, meaning=why.meaning, cause=why.cause, fix=why.fix)
+    if signature.id == _KILLED:
+        seen = replace(seen, matches=matches)
+    hits = tuple(seen if hit is best else hit for hit in examined.diagnosis.hits)
     return replace(examined, diagnosis=replace(examined.diagnosis, hits=hits))
 
 

@@ -18,6 +18,7 @@ from orchestrator.diagnose.text import affected, location, raised_at
 from orchestrator.ui import messages
 from orchestrator.ui.table import labelled, stdout_size, write, write_json
 from orchestrator.ui.terminal import Footer, Row, paint, wants_colour
+from orchestrator.ui.verdict import where_looked
 from orchestrator.util.quoting import line_to_paste
 from orchestrator.util.text import counted, format_size
 
@@ -80,6 +81,7 @@ def describe(view: DiagnosisView) -> dict[str, Any]:
         "files": list(view.examined.files),
         "bytes": view.examined.bytes,
         "left_out": [*view.left_out, *view.examined.problems],
+        "looked": [] if run is None else list(run.looked),
         **as_json(view.examined.diagnosis),
     }
 
@@ -102,6 +104,9 @@ def rows(view: DiagnosisView, width: int, *, everything: bool = False) -> Iterat
     for hit in short:
         yield from labelled(_FOLDED[hit.kind], _in_short(hit, view), width)
     if short:
+        yield ()
+    if run is not None and run.looked:
+        yield from item("looked", where_looked(run.looked), style=_DIM)
         yield ()
     best = view.examined.diagnosis.best
     if best is not None and best.kind is Kind.CASCADE and view.run is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 
 from orchestrator import events
@@ -102,10 +102,16 @@ def items(why: events.Explained) -> list[tuple[str, str, str]]:
         ("" if why.error else "when", ", ".join(filter(None, (where, when))), ""),
         ("cause", "; ".join(filter(None, (why.meaning, why.cause))), ""),
         ("", why.evidence, _DIM),
+        ("looked", where_looked(why.looked), _DIM),
         ("fix", why.fix, _GREEN),
         ("check", why.check and f"orch preflight --only {why.check}", ""),
         ("then", "; ".join(others), ""),
     ]
+
+
+def where_looked(looked: Sequence[str]) -> str:
+    """Return where orch looked on the node, and what it saw, as one text; empty for nowhere."""
+    return f"at {'; '.join(looked)}" if looked else ""
 
 
 def _label(text: str) -> Cell:

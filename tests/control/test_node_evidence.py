@@ -47,8 +47,6 @@ async def test_evidence_includes_the_kernel_log_only_for_killed_ranks(
 
 
 @pytest.mark.parametrize("answer", [lost(), None, {"kernel": 3}, {"kernel": None}])
-async def test_evidence_of_a_node_without_valid_answer_is_empty(
-    record: Record, answer: Any
-) -> None:
+async def test_node_without_valid_answer_has_no_evidence(record: Record, answer: Any) -> None:
     followed = followed_by(record, evidence=answer)
-    assert await fetch_evidence(followed.follower, rank(0, KILL), 5.0) == NodeEvidence()
+    assert await fetch_evidence(followed.follower, rank(0, KILL), 5.0) is None

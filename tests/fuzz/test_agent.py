@@ -133,7 +133,7 @@ async def stop(agent: Agent, folder: Path) -> None:
         record.close()
 
 
-async def evidence(agent: Agent, folder: Path) -> NodeEvidence:
+async def evidence(agent: Agent, folder: Path) -> NodeEvidence | None:
     record = record_in(folder, plan_of(2))
     try:
         node = Follower(

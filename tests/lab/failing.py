@@ -90,17 +90,24 @@ def limited(lab: Lab, kind: str) -> AbstractContextManager[None]:
 @contextmanager
 def memory_limit(lab: Lab, node: str, limit: int) -> Iterator[None]:
     """Put all present and future processes of a node in a memory cgroup (version 1)."""
-    group = Path("/sys/fs/cgroup/memory") / lab.name
-    if not (group.parent / "memory.limit_in_bytes").exists():
-        pytest.skip("no memory control groups of version 1 here")
+    with control_limit(lab, node, "memory", "memory.limit_in_bytes", limit):
+        yield
+
+
+@contextmanager
+def control_limit(lab: Lab, node: str, controller: str, name: str, limit: int) -> Iterator[None]:
+    """Put all present and future processes of a node in a cgroup (version 1) with this limit."""
+    group = Path("/sys/fs/cgroup") / controller / lab.name
+    if not group.parent.is_dir():
+        pytest.skip(f"no control groups of version 1 for {controller} here")
     shown = "/sys/fs/cgroup"  # the real one is not visible on lab hosts
-    mounts = f"mount -t tmpfs tmpfs {shown} && mkdir {shown}/memory"
-    mounts += f" && mount -t cgroup -o memory cgroup {shown}/memory"
+    mounts = f"mount -t tmpfs tmpfs {shown} && mkdir {shown}/{controller}"
+    mounts += f" && mount -t cgroup -o {controller} cgroup {shown}/{controller}"
     done = lab.run(["sh", "-c", mounts], node=node)
     assert done.returncode == 0, done.stderr
     group.mkdir()
     try:
-        (group / "memory.limit_in_bytes").write_text(str(limit))
+        (group / name).write_text(str(limit))
         _move([str(process.pid) for process in lab.processes(node)], group)
         yield
     finally:

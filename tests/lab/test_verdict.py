@@ -106,6 +106,7 @@ def test_first_failure_ends_the_job_and_is_explained(
     assert ("oom_kill" in verdict["evidence"] or "lack of memory" in verdict["evidence"]) == (
         kind == "memory"
     )
+    assert kind != "memory" or "reached its limit of 1.7 GB" in verdict["cause"]
     assert copies(lab, ended.record["plan"]["run"]).exists()
     for fact in (verdict["how"], verdict["fix"][:40], verdict["command"]):
         assert fact in ended.said

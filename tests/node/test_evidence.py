@@ -78,6 +78,7 @@ def write_record(folder: Path, **more: Any) -> None:
 def test_evidence_of_unknown_rank_is_empty(folder: Path) -> None:
     assert evidence_of() == {
         "error_file": None, "oom_kills": None, "kernel": None, "why": None, "full": [], "file_limit": None,
+        "source": None, "counter": None, "group": None,
     }  # fmt: skip
 
 
@@ -138,7 +139,8 @@ def test_evidence_of_killed_rank_has_relevant_kernel_lines_since_its_start(
     own = Path("/proc/self/ns/pid").stat().st_ino
     monkeypatch.setattr(evidence, "_INITIAL_NAMESPACE", own)
     write_record(folder)
-    assert evidence_of(killed=True)["kernel"] == [log[2].text]
+    found = evidence_of(killed=True)
+    assert (found["kernel"], found["source"]) == ([log[2].text], "kmsg")
     assert evidence_of(killed=False)["kernel"] is None
     monkeypatch.setattr(evidence, "_INITIAL_NAMESPACE", own + 1)
     found = evidence_of(killed=True)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.node.probes import limits, memory, storage
+from orchestrator.node.probes import limits, memory, mounts, storage
 
 from .conftest import AgentProcess
 
@@ -103,10 +103,15 @@ def test_mount_is_the_longest_prefix_of_the_path(tmp_path: Path) -> None:
         "25 22 0:7 / /my\\040data rw - xfs /dev/sdb rw\n"
         "garbage\n"
     )
-    mounts = storage._mounts(str(tmp_path))
-    assert storage._mount_of("/data/job", mounts) == "/data"
-    assert storage._mount_of("/database", mounts) == "/"
-    assert storage._mount_of("/my data", mounts) == "/my data"
+    found = mounts.mounts(str(tmp_path))
+
+    def point(path: str) -> str | None:
+        mount = mounts.mount_of(path, found)
+        return mount and mount.point
+
+    assert point("/data/job") == "/data"
+    assert point("/database") == "/"
+    assert point("/my data") == "/my data"
 
 
 # -- memory ----------------------------------------------------------------------------------------

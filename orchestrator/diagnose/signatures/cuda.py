@@ -19,6 +19,7 @@ SIGNATURES = (
         fix="use a smaller batch, or gradient accumulation; see `nvidia-smi` for other processes",
         check="gpu.busy",
         is_survivable=True,
+        asks=("gpus",),
     ),
     Signature(
         id="cuda.memory-reserved",
@@ -32,6 +33,7 @@ SIGNATURES = (
         "for this model",
         fix="end what `nvidia-smi` shows on it; or lower --gpu-memory-utilization, or --max-model-len",
         check="gpu.busy",
+        asks=("gpus",),
     ),
     Signature(
         id="cuda.fabric-manager",
@@ -55,6 +57,7 @@ SIGNATURES = (
         cause="the GPU found an error in its memory that it could not correct",
         fix="exclude the node; reset the GPU (`nvidia-smi -r`) or reboot; replace a GPU that fails again",
         check="gpu.ecc",
+        asks=("xids",),
     ),
     Signature(
         id="cuda.nvlink",
@@ -68,6 +71,7 @@ SIGNATURES = (
         cause="a link of a GPU had an error that could not be corrected",
         fix="exclude the node; reset its GPUs or reboot; `nvidia-smi nvlink -e` shows the bad link",
         check="gpu.nvlink",
+        asks=("xids",),
     ),
     Signature(
         id="cuda.xid",
@@ -77,6 +81,7 @@ SIGNATURES = (
         "GPU fell off the bus; others: hardware or firmware",
         fix="13, 31, 43: check the script; 79: reboot; 48, 64, 95, 119, 120: reset the GPU",
         check="gpu.xid",
+        asks=("xids",),
     ),
     Signature(
         id="cuda.lost",
@@ -92,6 +97,7 @@ SIGNATURES = (
         cause="the GPU no longer answers on the PCI bus",
         fix="exclude the node and reboot it; if it happens again, check the GPU's power and seating",
         check="gpu.xid",
+        asks=("xids", "gpus"),
     ),
     Signature(
         id="cuda.architecture",
@@ -123,6 +129,7 @@ SIGNATURES = (
         cause="a bug in a custom kernel or library, tensors on the wrong device, or a faulty GPU",
         fix="run with CUDA_LAUNCH_BLOCKING=1, or compute-sanitizer; on one node only: see `dmesg` for Xids",
         check="gpu.xid",
+        asks=("xids",),
     ),
     Signature(
         id="cuda.busy",
@@ -135,6 +142,7 @@ SIGNATURES = (
         cause="another process uses it in exclusive mode, or it is in a bad state",
         fix="stop the processes that `nvidia-smi` shows on it, or allow several: nvidia-smi -c DEFAULT",
         check="gpu.busy",
+        asks=("gpus",),
     ),
     Signature(
         id="cuda.no-device",
@@ -160,6 +168,7 @@ SIGNATURES = (
         "device, or the GPU is in a bad state",
         fix="run nvidia-smi there; sudo modprobe -r nvidia_uvm && sudo modprobe nvidia_uvm; else reboot",
         check="gpu",
+        asks=("xids", "gpus"),
     ),
     Signature(
         id="cuda.driver-old",

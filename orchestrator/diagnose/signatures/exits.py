@@ -18,6 +18,7 @@ SIGNATURES = (
         fix="check the kernel log of the node (`dmesg -T | grep -i kill`), and who stopped the run",
         kind=Kind.SYMPTOM,
         check="memory",
+        asks=("memory",),
     ),
     Signature(
         id="exit.segv",
@@ -37,6 +38,7 @@ SIGNATURES = (
         cause="usually /dev/shm is full; or a memory-mapped file was truncated",
         fix="containers: --shm-size=16g or --ipc=host; hosts: mount -o remount,size=16g /dev/shm",
         check="shm",
+        asks=("places",),
     ),
     Signature(
         id="exit.abort",

@@ -15,6 +15,7 @@ SIGNATURES = (
         cause="process {pid} was killed because the host or its memory cgroup had none left",
         fix="use fewer data loader workers, or smaller batches or caches; raise the container's limit",
         check="memory",
+        asks=("memory",),
     ),
     Signature(
         id="memory.ray",
@@ -70,6 +71,7 @@ SIGNATURES = (
         cause="the process requested more memory than the host, or its limits, can give",
         fix="use fewer data loader workers, or smaller batches or caches; check `ulimit -v`",
         check="memory",
+        asks=("limits",),
     ),
     Signature(
         id="memory.shm",
@@ -88,6 +90,7 @@ SIGNATURES = (
         cause="workers pass batches in shared memory, of which a container has 64 MiB by default",
         fix="containers: --shm-size=16g or --ipc=host; hosts: mount -o remount,size=16g /dev/shm",
         check="shm",
+        asks=("places",),
     ),
     Signature(
         id="loader.killed",
@@ -96,6 +99,7 @@ SIGNATURES = (
         cause="after SIGKILL: most likely the host was out of memory, and `dmesg` names process {pid}",
         fix="use fewer workers, or a smaller prefetch_factor; after another signal, run with num_workers=0",
         check="memory",
+        asks=("memory",),
     ),
     Signature(
         id="loader.exited",
@@ -119,6 +123,7 @@ SIGNATURES = (
         fix="ulimit -n 65536, or `nofile` in /etc/security/limits.conf; or "
         "torch.multiprocessing.set_sharing_strategy('file_system')",
         check="limits",
+        asks=("limits",),
     ),
     Signature(
         id="limits.threads",
@@ -132,6 +137,7 @@ SIGNATURES = (
         cause="the limit on processes (`ulimit -u`, or the cgroup's pids.max) or on memory is reached",
         fix="raise it, or set OMP_NUM_THREADS and use fewer workers",
         check="limits",
+        asks=("limits",),
     ),
     Signature(
         id="limits.omp-warning",

@@ -69,6 +69,7 @@ SIGNATURES = (
         fix="set `* - memlock unlimited` in /etc/security/limits.conf and log in again; for a container: "
         "--ulimit memlock=-1",
         check="ib.memlock",
+        asks=("limits",),
     ),
     Signature(
         id="nccl.efa",
@@ -328,6 +329,7 @@ SIGNATURES = (
         cause="NCCL needs shared memory, of which a container has 64 MiB by default",
         fix="containers: --shm-size=16g or --ipc=host; hosts: mount -o remount,size=16g /dev/shm",
         check="shm",
+        asks=("places",),
     ),
     Signature(
         id="nccl.peer-gone",
@@ -403,6 +405,7 @@ SIGNATURES = (
         fix="run nvidia-smi and `dmesg | grep -i xid` on that node; if it is one node only, exclude it",
         kind=Kind.SYMPTOM,
         check="coll.nccl",
+        asks=("xids",),
     ),
     Signature(
         id="nccl.call-failed",
@@ -479,6 +482,7 @@ SIGNATURES = (
         fix="look for `NCCL WARN` in its output; if there is none, run again with NCCL_DEBUG=WARN",
         kind=Kind.SYMPTOM,
         check="coll.nccl",
+        asks=("xids",),
     ),
     Signature(
         id="nccl.error",

@@ -169,6 +169,7 @@ SIGNATURES = (
         cause="an earlier run, or another program, still listens on the port on this node",
         fix="end what `ss -ltnp` shows on it, or use another (torchrun --master-port, orch --main-port)",
         check="net.bind",
+        asks=("ports",),
     ),
     Signature(
         id="net.address-not-here",

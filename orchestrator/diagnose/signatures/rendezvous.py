@@ -86,6 +86,7 @@ SIGNATURES = (
         cause="fewer nodes than --nnodes joined within the timeout",
         fix="check that all nodes have the same endpoint, id and --nnodes, and reach the endpoint",
         check="net.tcp",
+        asks=("clocks",),
     ),
     Signature(
         id="rendezvous.unreachable",

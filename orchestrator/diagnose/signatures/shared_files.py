@@ -90,6 +90,7 @@ SIGNATURES = (
         ),
         cause="{path} is held by another rank, or was left by a process that was killed",
         fix="if no process uses it (`fuser -v` the file), remove the lock file",
+        asks=("locks",),
     ),
     Signature(
         id="lock.unsupported",

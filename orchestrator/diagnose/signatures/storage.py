@@ -12,6 +12,7 @@ SIGNATURES = (
         cause="the file system has no space, or no inodes, left",
         fix="free space (`df -h` and `df -i` on this node), or write elsewhere",
         check="disk",
+        asks=("places",),
     ),
     Signature(
         id="disk.checkpoint",
@@ -24,6 +25,7 @@ SIGNATURES = (
         cause="usually the disk is full, or the folder is not writable",
         fix="free space (`df -h` on this node), or write elsewhere; the file is incomplete",
         check="disk",
+        asks=("places",),
     ),
     Signature(
         id="disk.file-limit",
@@ -31,6 +33,7 @@ SIGNATURES = (
         patterns=(r"\[Errno 27\] File too large",),
         cause="a limit on the size of files (`ulimit -f`, RLIMIT_FSIZE) applies to the job on this node",
         fix="raise it: `fsize` in /etc/security/limits.conf, or `ulimit -f` in the login's start-up files",
+        asks=("limits",),
     ),
     Signature(
         id="disk.quota",
@@ -39,6 +42,7 @@ SIGNATURES = (
         cause="the user's or project's share of the file system is full",
         fix="free space (`quota -s` shows the quota), or write elsewhere",
         check="disk",
+        asks=("places",),
     ),
     Signature(
         id="disk.read-only",
@@ -48,6 +52,7 @@ SIGNATURES = (
         fix="write elsewhere; `dmesg` shows disk errors",
         check="disk",
         is_survivable=True,
+        asks=("places",),
     ),
     Signature(
         id="disk.permission",
@@ -98,5 +103,6 @@ SIGNATURES = (
         cause="a disk is failing, or the server of a network file system is gone",
         fix="remount it on this node; `dmesg` shows disk errors",
         check="disk",
+        asks=("places",),
     ),
 )

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import tempfile
 from typing import Any, Dict, List, Optional
 
 from .. import files
-from . import read
-
-_OCTAL = re.compile(r"\\([0-7]{3})")
+from . import mounts
 
 
 def disk(workdir: str) -> List[Dict[str, Any]]:
@@ -23,29 +20,30 @@ def disk(workdir: str) -> List[Dict[str, Any]]:
     file system has no limit of files.
     """
     places = [("workdir", workdir), ("state", files.state_root()), ("tmp", "/tmp")]
-    mounts = _mounts()
-    return [dict(_room(path, mounts), role=role) for role, path in places]
+    found = mounts.mounts()
+    return [dict(_room(path, found), role=role) for role, path in places]
 
 
-def _room(path: str, mounts: List[str]) -> Dict[str, Any]:
+def _room(path: str, among: List[mounts.Mount]) -> Dict[str, Any]:
     at = os.path.abspath(path)
     while not os.path.exists(at):
         at = os.path.dirname(at)
     found = os.statvfs(at)
+    mount = mounts.mount_of(os.path.realpath(at), among)
     return {
         "path": path,
         "at": at,
-        "mount": _mount_of(os.path.realpath(at), mounts),
+        "mount": "/" if mount is None else mount.point,
         "size": found.f_blocks * found.f_frsize,
         "free": found.f_bavail * found.f_frsize,
         "files": found.f_files,
         "free_files": found.f_favail,
-        "problem": _why_not_writable(at),
+        "problem": why_not_writable(at),
         "noexec": bool(found.f_flag & os.ST_NOEXEC),
     }
 
 
-def _why_not_writable(folder: str) -> Optional[Dict[str, Any]]:
+def why_not_writable(folder: str) -> Optional[Dict[str, Any]]:
     """Return why no small file can be written in `folder`; it has no name, or only for a moment."""
     try:
         if not os.path.isdir(folder):
@@ -55,15 +53,3 @@ def _why_not_writable(folder: str) -> Optional[Dict[str, Any]]:
     except OSError as error:
         return {"errno": error.errno, "text": error.strerror or str(error)}
     return None
-
-
-def _mounts(root: str = "/") -> List[str]:
-    """Return all mount points."""
-    fields = [line.split(" ") for line in read.lines(root, "/proc/self/mountinfo")]
-    return [_OCTAL.sub(lambda m: chr(int(m[1], 8)), own[4]) for own in fields if len(own) > 4]
-
-
-def _mount_of(path: str, mounts: List[str]) -> str:
-    """Return the mount point of the file system that `path` is on: the longest one above it."""
-    above = [place for place in mounts if (path + "/").startswith(place.rstrip("/") + "/")]
-    return max(above, key=len, default="/")

@@ -117,11 +117,14 @@ class Gpus:
         return len(self.gpus) or (len(self.devices) if self.missing else 0) or self.amd
 
     def visible_to(self, node: NodeContext) -> tuple[Gpu, ...]:
-        """Return the GPUs that CUDA_VISIBLE_DEVICES leaves to the job.
+        """Return the GPUs that CUDA_VISIBLE_DEVICES leaves to the job."""
+        return self.shown_by(node.plan.environment.get("CUDA_VISIBLE_DEVICES", self.visible))
+
+    def shown_by(self, variable: str | None) -> tuple[Gpu, ...]:
+        """Return the GPUs that this value of CUDA_VISIBLE_DEVICES shows; None: it is not set.
 
         CUDA orders GPUs by speed by default, nvidia-smi by PCI address: the same for equal GPUs.
         """
-        variable = node.plan.environment.get("CUDA_VISIBLE_DEVICES", self.visible)
         if variable is None or "MIG-" in variable:
             return self.gpus
         names = {str(gpu.index): gpu for gpu in self.gpus}
