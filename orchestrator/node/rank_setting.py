@@ -1,7 +1,7 @@
 """What applied to a rank when it started: its limits, its control groups, and the clock of the node.
 
 The process that starts a rank notes it, and what its control groups have counted since: it has the same
-limits and groups as the rank, which may be gone when somebody asks.
+limits and groups as the rank, which may be gone when orch asks.
 """
 
 from __future__ import annotations

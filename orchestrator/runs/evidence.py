@@ -105,8 +105,9 @@ def with_seen_cause(
     if not is_last or why is None or not why.looked or best is None or why.rank not in best.ranks:
         return examined
     signature = replace(BY_ID.get(why.signature, best.signature), check=why.check or None)
-    # What it was read from comes with the places that orch looked at.
-    matches = tuple(replace(each, text=each.text.partition("; ")[0]) for each in best.matches)
+    # What the kernel shows is among the places that orch looked at.
+    code = why.code if why.signal is None else -why.signal
+    matches = tuple(replace(each, text=f"exit code {code}: SIGKILL") for each in best.matches)
     seen = replace(best, signature=signature, meaning=why.meaning, cause=why.cause, fix=why.fix)
     if signature.id == _KILLED:
         seen = replace(seen, matches=matches)

@@ -130,7 +130,7 @@ def test_holder_of_a_port_is_named_with_its_command(lab3: Lab, tmp_path: Path) -
 
 
 @all_of_them
-def test_ranks_of_a_node_with_one_port_are_told_to_differ(lab3: Lab, tmp_path: Path) -> None:
+def test_ranks_of_a_node_with_one_port_get_the_remedy_for_ranks(lab3: Lab, tmp_path: Path) -> None:
     verdict = verdict_of(lab3, tmp_path, LISTENS.format(seconds=60), "--nproc", "2")
     assert re.search(r"port 6543 is held by rank [01] of this run", verdict["cause"])
     assert "LOCAL_RANK" in verdict["fix"]
@@ -157,7 +157,7 @@ def test_read_only_mount_is_named_with_a_working_remedy(lab3: Lab, tmp_path: Pat
 
 
 @all_of_them
-def test_bus_error_in_a_file_that_was_cut_short_does_not_blame_shared_memory(
+def test_bus_error_in_a_file_that_was_cut_short_is_not_attributed_to_shared_memory(
     lab3: Lab, tmp_path: Path
 ) -> None:
     cut = MAPS.format(path="/tmp/data.bin").replace(
@@ -182,8 +182,8 @@ def test_limit_on_open_files_is_that_of_the_rank(
     assert verdict["signature"] == "limits.files"
     assert verdict["cause"].startswith("it may open 256 files (`ulimit -n`)")
     assert "resource.setrlimit(resource.RLIMIT_NOFILE, (512, 512))" in verdict["fix"]
-    mended = "import resource\nresource.setrlimit(resource.RLIMIT_NOFILE, (512, 512))\n"
-    script = write(tmp_path / "job", "mended.py", mended)
+    raised = "import resource\nresource.setrlimit(resource.RLIMIT_NOFILE, (512, 512))\n"
+    script = write(tmp_path / "job", "raised.py", raised)
     assert launch(lab, *DIRECT, script).returncode == 0
 
 
@@ -204,7 +204,7 @@ def test_control_group_that_refuses_processes_is_named(
 
 @all_of_them
 @pytest.mark.parametrize("what", ["rank", "worker"])
-def test_kill_by_somebody_is_not_lack_of_memory(
+def test_kill_by_another_process_is_not_lack_of_memory(
     make_lab: Callable[..., Lab], tmp_path: Path, what: str
 ) -> None:
     lab = make_lab(1)

@@ -1,4 +1,4 @@
-"""Who holds the lock that a rank waited for, and whether anybody does."""
+"""Who holds the lock that a rank waited for, and whether any process does."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether the kernel killed a process for lack of memory, or somebody else did."""
+"""Whether the kernel killed a process for lack of memory, or something else did."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def judge(subject: Subject, known: Known) -> Finding:
     looked = (_counter(evidence), _log(evidence, pid))
     if name == _OOM:
         return Finding(looked, _out_of_memory(evidence))
-    if name == _WORKER and "Killed" not in subject.hit.first.text:
+    if name == _WORKER and subject.hit.first.details.get("signal") != "Killed":
         return Finding(looked)
     if name == _WORKER and (evidence.lines_about(pid) or evidence.kills_of(pid)):
         cause = _out_of_memory(evidence)

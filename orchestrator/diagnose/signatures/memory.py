@@ -95,7 +95,12 @@ SIGNATURES = (
     Signature(
         id="loader.killed",
         meaning="a data loader worker was killed",
-        patterns=(r"DataLoader worker \(pid\(?s?\)? (?P<pid>\d{1,10})\b.* is killed by signal: ",),
+        patterns=(
+            (
+                r"DataLoader worker \(pid\(?s?\)? (?P<pid>\d{1,10})\b.* is killed by signal: "
+                r"(?P<signal>\w{0,20})"
+            ),
+        ),
         cause="after SIGKILL: most likely the host was out of memory, and `dmesg` names process {pid}",
         fix="use fewer workers, or a smaller prefetch_factor; after another signal, run with num_workers=0",
         check="memory",

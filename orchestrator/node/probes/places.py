@@ -1,7 +1,7 @@
 """The file systems of the paths that a rank has used, looked at once it has failed.
 
-A file server that is gone makes whoever asks for a file wait, perhaps forever: each path has a thread of
-its own, and one that gets no answer says so.
+A file server that is gone makes the process that asks for a file wait, perhaps forever: each path has a
+thread of its own, and one that gets no answer says so.
 """
 
 from __future__ import annotations

@@ -132,7 +132,7 @@ def test_xid_of_the_hardware_is_the_cause() -> None:
     assert "reboot" in seen.cause.fix
 
 
-def test_xid_of_the_program_blames_the_program() -> None:
+def test_xid_of_the_program_is_attributed_to_the_program() -> None:
     seen = illegal(kernel_log_xids=log(31))
     assert seen.cause is not None
     assert "a kernel of the program accessed invalid memory (Xid 31" in seen.cause.text

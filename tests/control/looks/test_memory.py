@@ -1,4 +1,4 @@
-"""Who killed a rank: the kernel for lack of memory, or somebody else."""
+"""Who killed a rank: the kernel for lack of memory, or something else."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ WORKER = "RuntimeError: DataLoader worker (pid 4711) is killed by signal: Killed
 OTHER = "Out of memory: Killed process 4000 (python) total-vm:1kB"
 
 
-def test_kill_that_nothing_counted_was_sent_by_somebody_else() -> None:
+def test_kill_that_nothing_counted_was_sent_by_another_process() -> None:
     seen = found(subject_of("", -9), NodeEvidence(oom_kills=0, kernel=(), source="journal"))
     assert seen.cause is not None
     assert "the kernel counted no kill for lack of memory" in seen.cause.text
@@ -89,7 +89,7 @@ def test_worker_that_the_kernel_killed_ran_out_of_memory() -> None:
     assert seen.cause.text.startswith("process 4711 was a data loader worker: the kernel killed it")
 
 
-def test_worker_that_somebody_killed_did_not_run_out_of_memory() -> None:
+def test_worker_that_another_process_killed_did_not_run_out_of_memory() -> None:
     seen = found(subject_of(WORKER), NodeEvidence(oom_kills=0))
     assert seen.cause is not None
     assert (seen.cause.signature, "sent SIGKILL" in seen.cause.text) == ("", True)
