@@ -20,6 +20,7 @@ from orchestrator.control.node_evidence import NodeEvidence, fetch_evidence
 from orchestrator.errors import NodeError
 from orchestrator.plan import Plan
 from orchestrator.remote.reports import RankReport
+from orchestrator.util.log import logger
 
 if TYPE_CHECKING:  # slow to import, and a run that succeeds does not need it
     from orchestrator.control.looks.model import Subject
@@ -27,6 +28,7 @@ if TYPE_CHECKING:  # slow to import, and a run that succeeds does not need it
 _EVIDENCE_TIMEOUT = 8.0  # seconds a node has to report why a rank ended
 _LOOK_TIME = 5.0  # seconds of them that it may look
 _Key = tuple[str, int, int]
+_log = logger("inquiry")
 
 
 class Inquiry:
@@ -37,6 +39,16 @@ class Inquiry:
         self._followers = {node.name: node for node in followers}
         self._known: dict[_Key, NodeEvidence] = {}
         self._asking = asyncio.Lock()
+
+    async def begin(self, plan: Plan, failure: FirstFailure) -> None:
+        """Ask about a failure that has just been found.
+
+        An error, as in the diagnosis of odd output, must not end the run: the verdict meets and reports it.
+        """
+        try:
+            await self.evidence(plan, failure)
+        except Exception:
+            _log.exception("%s: the failure could not be looked at", failure.node)
 
     async def evidence(self, plan: Plan, failure: FirstFailure) -> NodeEvidence:
         """Return what is known about a failure, after asking its node for what is not."""

@@ -235,7 +235,7 @@ class Run:
             failure = find_first_failure(states)
             if failure is not None and failure not in asked and failure.end is not None:
                 asked.add(failure)
-                await self._inquiry.evidence(plan, failure)
+                await self._inquiry.begin(plan, failure)
 
     async def _end_launchers(self, timeout: float) -> None:
         """Wait `timeout` seconds for launchers whose ranks have all ended, then stop the run."""

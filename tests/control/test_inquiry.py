@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from orchestrator.control import explain
 from orchestrator.control.first_failure import FirstFailure
 from orchestrator.control.inquiry import Inquiry
 from orchestrator.control.node_evidence import NodeEvidence
@@ -117,3 +118,16 @@ async def test_failure_of_a_launcher_or_a_node_asks_nothing(record: Record) -> N
     for failure in (FirstFailure("n0", None, FAILED), FirstFailure("n0", None, None, "vanished")):
         assert await failed.inquiry.evidence(record.plan, failure) == NodeEvidence()
     assert failed.asked == []
+
+
+async def test_error_in_the_diagnosis_is_left_to_the_verdict(
+    record: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*arguments: Any) -> None:
+        raise RuntimeError("a bug")
+
+    failed = Failed(record, ENOSPC)
+    monkeypatch.setattr(explain, "subject_of", fails)
+    await failed.inquiry.begin(record.plan, failed.failure)
+    with pytest.raises(RuntimeError, match="a bug"):
+        await failed.ask()
