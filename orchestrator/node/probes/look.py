@@ -13,7 +13,10 @@ import os
 import re
 import sys
 import sysconfig
-from typing import Any, Dict, List, Optional
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # every launch waits for this program, and `typing` is a fifth of its start
+    from typing import Any, Dict, List, Optional
 
 _DISTRIBUTION = re.compile(
     r"(lightning|pytorch_lightning|nvidia_nccl_cu\d+)-(\d[^-]*)\.(?:dist|egg)-info"
