@@ -122,11 +122,16 @@ def save(state: str, folder: str, manifest: Manifest) -> None:
 
 def unpack(packed: str) -> List[Entry]:
     """Return the entries of a request: compressed JSON in base 64. Raises ValueError for anything else."""
+    return entries_of(inflated(packed))
+
+
+def inflated(packed: str) -> Any:
+    """Return the value that a request has as compressed JSON in base 64. Raises ValueError for others."""
     inflate = zlib.decompressobj()
     data = inflate.decompress(base64.b64decode(packed), _MAX_BYTES)
     if inflate.unconsumed_tail:
-        raise ValueError("a listing of more than {:d} bytes".format(_MAX_BYTES))
-    return entries_of(json.loads(data.decode("ascii")))
+        raise ValueError("more than {:d} bytes".format(_MAX_BYTES))
+    return json.loads(data.decode("ascii"))
 
 
 def entries_of(rows: Any) -> List[Entry]:

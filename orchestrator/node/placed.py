@@ -6,7 +6,8 @@
     settle   record what has arrived
 
 Between `begin` and `settle` rsync transfers the files, each in one step under its name. If all is killed in
-between, the record of `begin` shows which have arrived.
+between, the record of `begin` shows which have arrived. A few small files come in the request `place`:
+`begin`, `arrive.py` and `settle` in one.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import os
 import time
 from typing import Any, Callable, Dict, Iterable, List, Optional, Set
 
-from . import files, manifest, project
+from . import arrive, files, manifest, project
 from .compare import (
     CACHE,
     Comparison,
@@ -139,6 +140,13 @@ class Placing:
         parents = {folder for path in comparison.delete for folder in above(path)}
         for parent in sorted(parents & record.made, key=len, reverse=True):
             _try_to_remove(self._folder.at(parent))
+
+    def place(self, packed: str) -> Dict[str, Any]:
+        """Record, write, and settle the files that were asked for; return what `settle` does."""
+        arrived = arrive.unpack(packed)
+        self.begin()
+        arrive.write(self._folder.path, arrived)
+        return self.settle()
 
     def settle(self) -> Dict[str, Any]:
         """Record what has arrived. Returns {"missing": how many have not, "have": [of the names]}."""

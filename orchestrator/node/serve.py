@@ -12,6 +12,7 @@ The verbs that place the files of `run`: see `placed.py` and, for where a projec
     enter   run, node, workdir, own, owner, source, digest, names, overwrite, again
     compare  run, tree (packed entries of its source)
     begin, settle  run
+    place   run, files (packed, see `arrive.py`): begin, write them, settle
     leave   run, stay (give up the turn only)
 
 The verbs for the use of this machine; see `machine.py`:
@@ -99,6 +100,7 @@ class Agent:
             "compare": lambda run, tree: self._placings[run].compare(tree),
             "begin": lambda run: self._placings[run].begin(),
             "settle": lambda run: self._placings[run].settle(),
+            "place": lambda run, files: self._placings[run].place(files),
             "leave": self._leave,
             "use": lambda run, node, **how: self._place(run, node).ask(**how),
             "unuse": self._unuse,

@@ -18,10 +18,11 @@ from orchestrator.pipeline.phase import Phase
 from orchestrator.plan import Plan
 from orchestrator.remote.fleet import Fleet
 from orchestrator.remote.grouped_errors import grouped_message
-from orchestrator.sync import Progress, Pushed, Tree, collect, messages, placement, push_all
+from orchestrator.sync import Entry, Progress, Pushed, Tree, collect, messages, placement, push_all
 from orchestrator.sync.copied import read_copy
 from orchestrator.sync.placement import Comparison, Seen
 from orchestrator.sync.sharing import sharing
+from orchestrator.sync.small import packed_files
 from orchestrator.util.text import counted, first_few, printable
 
 _POLL_INTERVAL = 0.5  # seconds between requests while another run places its files
@@ -166,14 +167,9 @@ class _Upload:
             comparisons = dict(zip(stale, found, strict=True))
             self._require_nothing_blocked(comparisons)
             self._require_no_other_run(comparisons, targets, tree)
-            await self._fleet.each(
-                stale, lambda i: placement.begin(self._agents[i], run, folders[i], self._timeout)
-            )
-            await self._send(comparisons, tree)
-            settled: list[frozenset[str]] = await self._fleet.each(
-                stale, lambda i: placement.settle(self._agents[i], run, folders[i], self._timeout)
-            )
-            self._have.update(zip(stale, settled, strict=True))
+            texts = self._packed(comparisons, tree)
+            await self._place(texts)
+            await self._transfer([i for i in stale if i not in texts], comparisons, tree)
             # With a shared home folder, they hold the lock of the run that another node used.
             await self._fleet.each(idle, lambda i: placement.leave(self._agents[i], run, stay=True))
         self._compared.update(comparisons)
@@ -183,13 +179,46 @@ class _Upload:
         """Return the node of a group that places files: one that knows the folder's content."""
         return max(group, key=lambda i: (self.seen[i].is_done, self.seen[i].time, -i))
 
+    def _packed(self, comparisons: dict[int, Comparison], tree: Tree) -> dict[int, str]:
+        """Return the files for each node to which a few small ones are to be sent."""
+        texts: dict[tuple[range, ...], str | None] = {}  # nodes mostly lack the same
+        for comparison in comparisons.values():
+            if comparison.send not in texts:
+                texts[comparison.send] = packed_files(tree, _entries(comparison, tree))
+        found = {index: texts[comparison.send] for index, comparison in comparisons.items()}
+        return {index: text for index, text in found.items() if text is not None}
+
+    async def _place(self, texts: dict[int, str]) -> None:
+        """Have nodes write the files that are given as text. Raises SyncError."""
+        run, folders = self.plan.run, [node.workdir for node in self.plan.nodes]
+
+        async def place(index: int) -> frozenset[str]:
+            return await placement.place(
+                self._agents[index], run, folders[index], texts[index], self._timeout
+            )
+
+        self._have.update(zip(texts, await self._fleet.each(list(texts), place), strict=True))
+
+    async def _transfer(
+        self, stale: Sequence[int], comparisons: dict[int, Comparison], tree: Tree
+    ) -> None:
+        """Send the nodes `stale` their files with rsync. Raises SyncError."""
+        run, folders = self.plan.run, [node.workdir for node in self.plan.nodes]
+        await self._fleet.each(
+            stale, lambda i: placement.begin(self._agents[i], run, folders[i], self._timeout)
+        )
+        await self._send({i: comparisons[i] for i in stale}, tree)
+        settled: list[frozenset[str]] = await self._fleet.each(
+            stale, lambda i: placement.settle(self._agents[i], run, folders[i], self._timeout)
+        )
+        self._have.update(zip(stale, settled, strict=True))
+
     async def _send(self, comparisons: dict[int, Comparison], tree: Tree) -> None:
         """Send the files that each node lacks. Raises SyncError for the nodes where that fails."""
         tasks = []
         for index, comparison in comparisons.items():
             if comparison.send:
-                rows = [slice(rows.start, rows.stop) for rows in comparison.send]
-                entries = tuple(entry for row in rows for entry in tree.entries[row])
+                entries = _entries(comparison, tree)
                 node = self._agents[index].node
                 workdir = self.plan.nodes[index].workdir
                 tasks.append((node, workdir, replace(tree, entries=entries)))
@@ -275,6 +304,12 @@ class _Upload:
         if folders < nodes:
             parts.append(f"{folders} of {nodes} folders (the others are shared)")
         return ", ".join(parts)
+
+
+def _entries(comparison: Comparison, tree: Tree) -> tuple[Entry, ...]:
+    """Return the entries of the tree that are to be sent."""
+    rows = (slice(rows.start, rows.stop) for rows in comparison.send)
+    return tuple(entry for row in rows for entry in tree.entries[row])
 
 
 def _uneven(have: Mapping[str, frozenset[str]]) -> Iterator[events.Uneven]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import signal
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from orchestrator.errors import SyncError
 from orchestrator.util.quoting import line_to_paste
@@ -39,6 +39,18 @@ FETCH: Direction = {
 }
 
 
+def refused(node: str, destination: str, said: str) -> SyncError:
+    """Return the error of a push whose files a node could not write, for the reason `said`."""
+    found = _by_message(said)
+    if found is None:
+        return SyncError(
+            f"{printable(destination)} cannot be brought up to date: {said}",
+            node=node,
+            remedy=RERUN,
+        )
+    return _error(PUSH, node, destination, *found[:2], [printable(said)])
+
+
 def failure(
     direction: Direction, node: str, destination: str, here: int, there: int | None, said: bytes
 ) -> SyncError:
@@ -54,6 +66,17 @@ def failure(
     )
     lines = list(filter(None, map(printable, said.splitlines())))
     telling = [line for line in lines if evidence.search(line)] or lines
+    return _error(direction, node, destination, cause, remedy, telling)
+
+
+def _error(
+    direction: Direction,
+    node: str,
+    destination: str,
+    cause: str,
+    remedy: str,
+    telling: Sequence[str],
+) -> SyncError:
     details = "".join(f"\n    {line}" for line in telling[:_MAX_LINES])
     cause = cause.format(where=printable(destination), **direction)
     # The whole message, as for a command:

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from orchestrator.errors import SyncError
 from orchestrator.remote.agent import Agent, AgentRefusal
+from orchestrator.sync.failure import refused
 from orchestrator.sync.sharing import unusable
 from orchestrator.sync.tree import Tree
 from orchestrator.util.answers import count, flag, parse_answer, text, texts, timestamp
@@ -162,6 +163,26 @@ async def settle(
     """
     with _recording_errors(agent, workdir):
         return await _ask(agent, "settle", lambda a: frozenset(texts(a["have"])), timeout, run=run)
+
+
+async def place(
+    agent: Agent, run: str, workdir: str, files: str, timeout: float = _ANSWER_TIMEOUT
+) -> frozenset[str]:
+    """Let a node write the packed `files` of `sync/small.py`: `begin`, the transfer and `settle` in one.
+
+    Raises SyncError, NodeError.
+    """
+    try:
+        return await _ask(
+            agent,
+            "place",
+            lambda a: frozenset(texts(a["have"])),
+            timeout,
+            run=run,
+            files=files,
+        )
+    except AgentRefusal as refusal:
+        raise refused(agent.node.name, workdir, refusal.text) from None
 
 
 async def leave(agent: Agent, run: str, *, stay: bool = False) -> None:
