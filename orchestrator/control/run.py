@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections.abc import Coroutine, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 
 from orchestrator import events
 from orchestrator.control.conclusion import reach_verdict
@@ -73,8 +74,10 @@ class Run:
         self._stopped: Stop | None = None
         self._history = TakeoverHistory(restarts_itself=self._plan.restarts_itself)
         self.followers = [
-            Follower(node, connection, record, emit, self._note_change)
-            for node, connection in zip(self._plan.nodes, connections, strict=True)
+            Follower(node, connection, record, emit, partial(self._note_news, index))
+            for index, (node, connection) in enumerate(
+                zip(self._plan.nodes, connections, strict=True)
+            )
         ]
         self._inquiry = Inquiry(record.logs, self.followers)
         self._failed = asyncio.Event()
@@ -349,9 +352,8 @@ class Run:
 
     # -- what is known -------------------------------------------------------------------------
 
-    def _note_change(self) -> None:
-        for state in self._states():
-            self._history.observe(state)
+    def _note_news(self, index: int) -> None:
+        self._history.observe(self.followers[index].state)
         self._changed.set()
         self._failed.set()
 

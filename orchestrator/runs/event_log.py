@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from orchestrator.runs.codec import decode, encode
 from orchestrator.runs.old_records import renewed
 
 _MAX_LINE = 4 << 20  # bytes
+_LONGEST_NAME = 64
 # Output is in the logs, and the plan in `run.json`. Progress is transient, and the runs that use the
 # nodes are reported before the log exists.
 _NOT_LOGGED = (
@@ -110,7 +112,15 @@ def _masked(value: Any) -> Any:
     """Return a value without the parts of its texts that look like secrets."""
     if isinstance(value, dict):
         return {name: _masked(each) for name, each in value.items()}
-    return masked_text(value) if isinstance(value, str) else value
+    if not isinstance(value, str):
+        return value
+    return _masked_name(value) if len(value) <= _LONGEST_NAME else masked_text(value)
+
+
+@lru_cache(maxsize=4096)
+def _masked_name(text: str) -> str:
+    """Return a short text masked: names of nodes and states are in most events."""
+    return masked_text(text)
 
 
 def _parse(line: bytes) -> LoggedEvent | None:

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from labkit.lab import Lab
 
+from orchestrator.sync.small import MOST_BYTES
+
 from .orch import (
     ORCH,
     agents,
@@ -133,8 +135,13 @@ def test_rc_files_that_print_are_harmless(make_lab: MakeLab, script: Path) -> No
     ]
 
 
-def test_node_without_rsync_is_named_with_the_remedy(make_lab: MakeLab, script: Path) -> None:
+def test_node_without_rsync_gets_small_files_and_is_named_for_others(
+    make_lab: MakeLab, script: Path
+) -> None:
     lab = make_lab(2, no_rsync=True)
+    done = launch(lab, "--launcher", "direct", script)
+    assert done.returncode == 0, done.stderr
+    (script.parent / "large").write_bytes(bytes(MOST_BYTES + 1))
     done = launch(lab, "--launcher", "direct", script)
     assert done.returncode == 125
     assert "node[0-1]: rsync is not installed on the node" in done.stderr

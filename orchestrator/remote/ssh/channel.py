@@ -7,6 +7,7 @@ import signal
 import asyncssh
 
 from orchestrator.remote.channel import CHUNK_SIZE, StreamChannel
+from orchestrator.remote.ssh.lean import log_no_packets
 from orchestrator.util.text import printable
 
 WINDOW = 4 << 20
@@ -18,6 +19,7 @@ class SshChannel(StreamChannel, asyncssh.SSHClientSession[bytes]):
 
     def connection_made(self, chan: asyncssh.SSHClientChannel[bytes]) -> None:
         self._stdin = chan
+        log_no_packets(chan)
         self._reader.set_source(chan)
 
     def data_received(self, data: bytes, datatype: asyncssh.DataType) -> None:

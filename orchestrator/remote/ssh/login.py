@@ -10,6 +10,7 @@ from orchestrator.errors import Unreachable
 from orchestrator.remote.ssh.config import Target
 from orchestrator.remote.ssh.host_keys import Known, KnownHosts, fingerprint
 from orchestrator.remote.ssh.identities import KeyFiles, Offer
+from orchestrator.remote.ssh.lean import spare
 from orchestrator.remote.ssh.verdicts import LONGER, Verdicts
 from orchestrator.util.log import node_logger
 from orchestrator.util.quoting import line_to_paste
@@ -79,6 +80,7 @@ class Login(asyncssh.SSHClient):
 
     def connection_made(self, conn: asyncssh.SSHClientConnection) -> None:
         self.connection = conn
+        spare(conn)
 
     def connection_lost(self, exc: Exception | None) -> None:
         if exc is not None:
