@@ -28,6 +28,7 @@ from .compare import (
     is_source,
     is_untouched,
 )
+from .folder_identity import identity
 from .holds import Hold, Turn, runs_in
 from .manifest import Entry, Manifest, Placed
 
@@ -70,7 +71,8 @@ class Placing:
         Returns {"busy": the run that has the turn}, and then nothing was done, or else {"workdir", "new",
         "passed": [[path, source]], "others": [runs that work there], "run": that placed last, "time": when,
         "same": whether this is what was placed last, "done": whether nothing is to be done}, the results of
-        a comparison, and "have": [of the names]. Unless it is done, the turn lasts to `settle`.
+        a comparison, "have": [of the names], and "identity" of the folder (`folder_identity.py`).
+        Unless it is done, the turn lasts to `settle`.
         """
         places = digest is not None
         found = project.Folder(os.path.abspath(os.path.expanduser(workdir)), False, [])
@@ -93,6 +95,7 @@ class Placing:
                 "workdir": found.path,
                 "new": found.is_new,
                 "passed": found.passed,
+                "identity": identity(found.path) if places else "",
                 "others": runs_in(self._state, self._run),
             }
             self.hold.take(self._state, self._run, self._node)

@@ -1,14 +1,16 @@
 """Copy a project's files to every node, once to each folder that several nodes share.
 
-If nothing has changed, each node gets one request. Otherwise the nodes report which share a folder, and
-one node of each group compares, receives and records the files (`sync/placement.py`).
+If nothing has changed, each node gets one request. Otherwise one node of each group that shares a folder
+compares, receives and records the files (`sync/placement.py`). Which do is known from the file systems, or
+found out by files that each writes there (`sync/sharing.py`).
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -154,7 +156,7 @@ class _Upload:
         """Send the tree to the folders that do not have it."""
         self._timeout = placement.time_limit(tree)
         run, folders = self.plan.run, [node.workdir for node in self.plan.nodes]
-        async with sharing(self._fleet, folders, run) as groups:
+        async with self._groups(folders) as groups:
             targets = {self._target(group): group for group in groups}
             self._have = {i: self.seen[i].have for i in targets}
             stale = [i for i in targets if not self.seen[i].is_done]
@@ -174,6 +176,16 @@ class _Upload:
             await self._fleet.each(idle, lambda i: placement.leave(self._agents[i], run, stay=True))
         self._compared.update(comparisons)
         self._pushed = len(comparisons)
+
+    @asynccontextmanager
+    async def _groups(self, folders: Sequence[str]) -> AsyncIterator[list[list[int]]]:
+        """Yield the nodes in groups that share a folder; they are asked only if that is possible."""
+        found = {each.identity for each in self.seen}
+        if "" not in found and len(found) == len(self.seen):
+            yield [[index] for index in range(len(self.seen))]
+            return
+        async with sharing(self._fleet, folders, self.plan.run) as groups:
+            yield groups
 
     def _target(self, group: Sequence[int]) -> int:
         """Return the node of a group that places files: one that knows the folder's content."""

@@ -73,6 +73,7 @@ class Seen:
     use them (empty: unknown). `others` are the runs that use the folder. `run` is the one that placed
     files there last, at `time`; `comparison` is set if it was the same tree. If `is_done`, there is
     nothing to do. `have` are the requested files that exist there but were not placed.
+    `identity` differs from that of any other node's folder unless they may be the same (empty: unknown).
     """
 
     workdir: str
@@ -85,6 +86,7 @@ class Seen:
     is_done: bool
     have: frozenset[str]
     comparison: Comparison
+    identity: str = ""
 
     @classmethod
     def parse(cls, answer: Any) -> Seen:
@@ -92,6 +94,7 @@ class Seen:
         return cls(
             workdir=_absolute(answer["workdir"]),
             is_new=flag(answer["new"]),
+            identity=text(answer["identity"]),
             passed=tuple((text(path), text(source)) for path, source in answer["passed"]),
             others=tuple(texts(answer["others"])),
             run=text(answer["run"]),

@@ -7,8 +7,8 @@ import os
 import sys
 
 _MAX_OPEN_FILES = 65536
-# New objects after which unreachable ones are looked for (Python's 700 is for small programs): a launch on 64
-# hosts makes 60,000, nearly all of which are freed by their counts.
+# New objects after which unreachable ones are looked for, instead of Python's 700: a launch on 64 hosts
+# makes 60,000, and nearly all of them are freed when their last reference goes.
 _YOUNG_OBJECTS = 20_000
 _is_gc_paused = False
 

@@ -17,7 +17,7 @@ ANSWER: dict[str, Any] = {
 }  # fmt: skip
 SEEN: dict[str, Any] = {
     **ANSWER, "workdir": "/w", "new": True, "passed": [["/o", ""]], "others": [], "run": "", "time": 0.0,
-    "same": False, "done": False, "have": ["a.pt"],
+    "same": False, "done": False, "have": ["a.pt"], "identity": "",
 }  # fmt: skip
 
 
