@@ -43,6 +43,7 @@ class Case:
 
 CASES = {
     "fanout": Case(fanout.run, 5, "a launch on many hosts"),
+    "exec": Case(fanout.run_exec, 5, "a command on many hosts"),
     "firehose": Case(firehose.run, 5, "a rank that prints 1 GB"),
     "first-line": Case(first_line.run, 5, "time to the first line of a torch job"),
     "preflight": Case(preflight.run, 5, "all pairs of many hosts, and its cost in a launch"),
@@ -82,6 +83,7 @@ def main(argv: Sequence[str]) -> int:
     # The other cases need two hosts.
     wanted = {
         "fanout": options.hosts,
+        "exec": options.hosts,
         "preflight": options.hosts,
         "push": files.HOSTS,
         "transports": transports.HOSTS,

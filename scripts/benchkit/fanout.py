@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from labkit.lab import Lab
 
 from benchkit import contenders
-from benchkit.measure import PYTHON, BenchError, Cost, cost, launch
+from benchkit.measure import ORCH, PYTHON, BenchError, Cost, cost, launch
 from benchkit.numbers import Bound, Result, Series, ratios
 
 LINE = b"hello from a rank"
@@ -51,11 +53,34 @@ def run(lab: Lab, runs: int) -> Result:
             *(Series(name, "client CPU", "s", values) for name, values in cpu.items()),
         ),
         (
-            Bound("orch: client CPU", "s", 1.6, cpu["orch"]),
+            Bound("orch: client CPU", "s", 1.2, cpu["orch"]),
+            Bound("orch / bare asyncssh: CPU", "x", 2.6, ratios(cpu["orch"], cpu["bare asyncssh"])),
             Bound("orch / pdsh: wall", "x", 2.0, ratios(wall["orch"], wall["pdsh"])),
         ),
         (
-            "orch sends the script with rsync and keeps logs; for the others it is in place",
+            "orch sends the script and keeps logs; for the others it is in place",
             "the first time, orch uploads its agent to every host",
         ),
+    )
+
+
+def run_exec(lab: Lab, runs: int) -> Result:
+    """Measure a command without a job on all hosts, against the library that orch uses."""
+    words = ["echo", LINE.decode()]
+    tools: dict[str, list[str | Path]] = {
+        "orch exec": [*ORCH, "exec", "-i", lab.inventory, "--", *words],
+        "bare asyncssh": [*contenders.bare_asyncssh(lab, lab.nodes, " ".join(words))],
+    }
+    costs: dict[str, list[Cost]] = {name: [] for name in tools}
+    for _ in range(runs):
+        for name, argv in tools.items():
+            costs[name].append(cost(lab, argv))
+    if any(LINE not in one.head for done in costs.values() for one in done):
+        raise BenchError("exec: a tool has not printed what the hosts did")
+    cpu = {name: tuple(one.cpu for one in done) for name, done in costs.items()}
+    return Result(
+        "exec",
+        f"echo on {len(lab.nodes)} hosts",
+        tuple(Series(name, "client CPU", "s", values) for name, values in cpu.items()),
+        (Bound("exec / asyncssh: CPU", "x", 1.3, ratios(cpu["orch exec"], cpu["bare asyncssh"])),),
     )
