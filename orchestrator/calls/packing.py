@@ -7,10 +7,12 @@ name: those of the project are copied to the nodes as for a script, others must 
 from __future__ import annotations
 
 import functools
+import importlib.util
 import inspect
 import io
 import json
 import linecache
+import marshal
 import os
 import sys
 import textwrap
@@ -178,16 +180,27 @@ def _sources(objects: Iterable[Any]) -> dict[str, str]:
 
 @functools.cache
 def _code() -> bytes:
-    """Return an archive of what a rank runs to load the call: cloudpickle, and orch's own part."""
+    """Return an archive of what a rank runs to load the call: cloudpickle, and orch's own part.
+
+    It is compiled, too: that saves a Python of this version half of the time that loading takes.
+    """
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for entry in resources.files("cloudpickle").iterdir():
             if entry.name.endswith(".py"):
-                archive.writestr(f"cloudpickle/{entry.name}", entry.read_bytes())
+                _add(archive, f"cloudpickle/{entry.name}", entry.read_bytes())
         for name in ("function_rank.py", "value_writer.py"):
             source = resources.files("orchestrator.node").joinpath(name)
-            archive.writestr(name, source.read_bytes())
+            _add(archive, name, source.read_bytes())
     return buffer.getvalue()
+
+
+def _add(archive: zipfile.ZipFile, name: str, source: bytes) -> None:
+    archive.writestr(name, source)
+    code = marshal.dumps(compile(source, f"<orch>/{name}", "exec"))
+    # PEP 552: valid whatever the source file's time is; Python takes the source if the version is another.
+    head = importlib.util.MAGIC_NUMBER + (1).to_bytes(4, "little")
+    archive.writestr(f"{name}c", head + importlib.util.source_hash(source) + code)
 
 
 def _script(function: Callable[..., Any], name: str, pickler: _Pickler) -> str:

@@ -27,7 +27,7 @@ _folder = _os.path.dirname(_os.path.abspath(__file__))
 _sys.path.insert(0, _os.path.join(_folder, "code.zip"))
 import function_rank as _rank
 
-del _sys.path[0], _sys.modules["function_rank"], _sys.modules["value_writer"]
+del _sys.path[0], _sys.modules["function_rank"]
 if __name__ == "__main__":
     _rank.main(_folder, globals())
 elif __name__ == "__mp_main__":

@@ -6,19 +6,15 @@ script of the rank, and removes these modules from those that the function could
 """
 
 import importlib
-import importlib.util
-import inspect
-import io
 import json
-import linecache
 import os
 import pickle
 import sys
-import traceback
 import types
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
-writer = importlib.import_module("value_writer")  # it is beside this one
+_ARCHIVE = os.path.dirname(os.path.abspath(__file__))
+_value_writer: Any = None
 
 _NESTED = (
     "this process is a rank of run {run}: it cannot launch another run. Put what launches behind "
@@ -32,7 +28,7 @@ def main(folder: str, namespace: Dict[str, Any]) -> None:
     try:
         function, args, kwargs = call.load(namespace)
         value = function(*args, **kwargs)
-        if inspect.iscoroutine(value):
+        if isinstance(value, types.CoroutineType):
             import asyncio
 
             value = asyncio.run(value)
@@ -43,6 +39,7 @@ def main(folder: str, namespace: Dict[str, Any]) -> None:
         sys.excepthook(type(error), error, error.__traceback__)  # as the interpreter would
         sys.exit(1)
     except BaseException as error:
+        _cut_own_frames(error)
         _write("raised", _description(error))
         raise
 
@@ -79,6 +76,8 @@ class _Call:
         sys.path[:0] = [os.path.abspath(each) for each in self._path]
         sys.argv[:] = [self._name]
         sys.meta_path.append(_StandIn)
+        import linecache
+
         for name, text in self._sources.items():  # for tracebacks: the file itself is not here
             if not os.path.exists(name):
                 lines = text.splitlines(keepends=True)
@@ -96,6 +95,7 @@ class _Call:
             data = self._with_cloudpickle(lambda module: module.dumps(value))
             _write("pickled", data)
             return
+        writer = _writer()
         try:
             _write("returned", value)
         except writer.CannotTravel as error:
@@ -109,14 +109,29 @@ class _Call:
         ours = {} if self._cloudpickle is None else self._cloudpickle
         theirs = _take_modules("cloudpickle")
         sys.modules.update(ours)
-        archive = os.path.join(self._folder, "code.zip")
-        sys.path.insert(0, archive)
         try:
-            return use(importlib.import_module("cloudpickle"))
+            return use(_import("cloudpickle"))
         finally:
-            sys.path.remove(archive)
             self._cloudpickle = _take_modules("cloudpickle")
             sys.modules.update(theirs)
+
+
+def _import(name: str) -> Any:
+    """Import a module from the archive of this one."""
+    sys.path.insert(0, _ARCHIVE)
+    try:
+        return importlib.import_module(name)
+    finally:
+        sys.path.remove(_ARCHIVE)
+
+
+def _writer() -> Any:
+    """Return the module that writes values; it is not needed before the function's first line."""
+    global _value_writer
+    if _value_writer is None:
+        _value_writer = _import("value_writer")
+        del sys.modules["value_writer"]
+    return _value_writer
 
 
 def _take_modules(package: str) -> Dict[str, types.ModuleType]:
@@ -149,7 +164,7 @@ def _write(kind: str, value: Any) -> None:
     descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
         with os.fdopen(descriptor, "wb") as file:
-            writer.write(file, kind, value)
+            _writer().write(file, kind, value)
         os.rename(temporary, path)
     except BaseException:
         os.unlink(temporary)
@@ -158,6 +173,8 @@ def _write(kind: str, value: Any) -> None:
 
 def _description(error: BaseException) -> Dict[str, Any]:
     """Return an exception as plain types, for the controller."""
+    import traceback
+
     kind = type(error)
     lines = traceback.format_exception(kind, error, error.__traceback__)
     return {
@@ -183,8 +200,10 @@ def _text_of(error: BaseException) -> str:
 
 def _plain(value: Any) -> Any:
     """Return a value if it can travel, else None."""
+    import io
+
     try:
-        writer.write(io.BytesIO(), "returned", value)
+        _writer().write(io.BytesIO(), "returned", value)
     except (TypeError, ValueError, RecursionError):
         return None
     return value
@@ -193,7 +212,7 @@ def _plain(value: Any) -> Any:
 def _cut_own_frames(error: BaseException) -> None:
     """Cut the frames of this program off the traceback, up to the first of the user's."""
     cut = error.__traceback__
-    while cut is not None and cut.tb_frame.f_code.co_filename == __file__:
+    while cut is not None and cut.tb_frame.f_code.co_filename == main.__code__.co_filename:
         cut = cut.tb_next
     error.__traceback__ = cut
 
@@ -205,7 +224,9 @@ class _StandIn:
     def find_spec(name: str, path: Any = None, target: Any = None) -> Any:
         if name != "orchestrator":
             return None
-        return importlib.util.spec_from_loader(name, _StandIn)  # type: ignore[arg-type]
+        from importlib.util import spec_from_loader
+
+        return spec_from_loader(name, _StandIn)  # type: ignore[arg-type]
 
     @staticmethod
     def create_module(spec: Any) -> Any:

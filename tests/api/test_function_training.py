@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import resource
 import sys
 from pathlib import Path
@@ -17,8 +16,6 @@ import orchestrator as orch
 pytestmark = [pytest.mark.cluster, pytest.mark.torch]
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
-
-EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 def run(function: Any, *args: Any, **options: Any) -> orch.Results[Any]:
@@ -62,47 +59,6 @@ def test_error_of_a_worker_is_raised_by_the_launcher(empty_project: Path) -> Non
 
     with pytest.raises(ValueError, match="abcdefg"):
         run(fail, local=1)
-
-
-def digits(epochs: int) -> float:
-    """Train as examples/digits_ddp.py does, and return its accuracy."""
-    import argparse
-
-    import digits_ddp
-    import torch
-    from digits import load, network
-
-    device = digits_ddp.join()
-    torch.manual_seed(0)
-    training, held_out = load()
-    args = argparse.Namespace(batch_size=64, lr=2e-3)
-    world_size = int(os.environ["WORLD_SIZE"])
-    sampler: Any = torch.utils.data.DistributedSampler(training, seed=0)
-    batches: Any = torch.utils.data.DataLoader(
-        training, args.batch_size // world_size, sampler=sampler
-    )
-    model = torch.nn.parallel.DistributedDataParallel(network().to(device))
-    optimizer = torch.optim.AdamW(model.parameters(), lr=args.lr)
-    for epoch in range(epochs):
-        sampler.set_epoch(epoch)
-        digits_ddp.train(model, optimizer, batches, device)
-    share, _ = digits_ddp.accuracy(model.module, held_out, device)
-    torch.distributed.destroy_process_group()
-    return share
-
-
-def test_digits_as_a_function_are_as_accurate_as_the_script(
-    empty_project: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(EXAMPLES)
-    launched = orch.launch(
-        "digits_ddp.py", "--epochs", 1, local=2, launcher="torchrun", preflight="off"
-    )
-    output = "\n".join(line.text for line in launched.logs(rank=0))
-    found = re.search(r"accuracy ([\d.]+) % on 360", output)
-    assert found is not None, output
-    results = run(digits, 1)
-    assert {round(100 * share, 1) for share in results} == {float(found[1])}
 
 
 @pytest.mark.skipif(not os.environ.get("ORCH_RESULTS"), reason="not asked for: ORCH_RESULTS=all")

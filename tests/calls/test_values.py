@@ -327,7 +327,7 @@ class Local:
             "result[1] is a type",
         ),
     ],
-    ids=str,
+    ids=["nested", "field", "key", "counter", "iterator", "set", "list"],
 )
 def test_unsafe_value_is_named_with_its_place(tmp_path: Path, value: object, said: str) -> None:
     with pytest.raises(CannotTravel) as caught:
