@@ -162,3 +162,18 @@ def test_stopping_does_not_repeat_where_ranks_stalled() -> None:
 
 def test_check_that_finds_the_cause_is_offered() -> None:
     assert "      check:  orch preflight --only shm" in screen(replace(WHY, check="shm"))
+
+
+@pytest.mark.parametrize("width", [40, 80, 160])
+def test_places_that_orch_looked_at_follow_the_cause(width: int) -> None:
+    looked = ("port 6543: process 71 listens on 0.0.0.0", "kernel log: not read (\x1b[2J)")
+    shown = [
+        "".join(text for text, _ in row)
+        for row in verdict.explained(replace(WHY, looked=looked), width)
+    ]
+    start = next(index for index, row in enumerate(shown) if row.lstrip().startswith("looked:"))
+    text = " ".join(" ".join(shown[start : start + 3]).split())
+    assert text.startswith("looked: at port 6543: process 71 listens on 0.0.0.0; kernel log: not")
+    assert "\x1b" not in text
+    assert all(len(row) <= width for row in shown[start : start + 3])
+    assert not any("looked:" in "".join(t for t, _ in row) for row in verdict.explained(WHY, width))

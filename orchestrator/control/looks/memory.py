@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import PurePosixPath
 
 from orchestrator.control.looks.model import Cause, Finding, Known, Look, Subject
 from orchestrator.control.node_evidence import NodeEvidence
@@ -61,7 +62,8 @@ def _counter(evidence: NodeEvidence) -> str:
     if evidence.oom_kills is None:
         return "kills for lack of memory: the kernel shows no count for the rank's control group"
     kills = counted(evidence.oom_kills, "kill")
-    return f"{evidence.counter or 'memory.events'}: {kills} for lack of memory since the rank began"
+    file = PurePosixPath(evidence.counter or "memory.events").name
+    return f"{file}: {kills} for lack of memory since the rank began"
 
 
 def _log(evidence: NodeEvidence, pid: int) -> str:
