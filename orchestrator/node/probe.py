@@ -39,6 +39,11 @@ _ERRORS = {
     socket.AF_INET: (socket.IPPROTO_IP, 11, slice(20, 24)),
     socket.AF_INET6: (socket.IPPROTO_IPV6, 25, slice(24, 40)),
 }
+_NO_ROOM = {
+    socket.AF_INET: errno.ENOBUFS,
+    socket.AF_INET6: errno.EINVAL,
+}  # ip_finish_output2 of Linux
+_DISCARD_PORT = 9
 _EXTENDED_ERROR = struct.Struct("=IBBBBII")  # errno, origin, type, code, padding, info, data
 
 
@@ -54,6 +59,7 @@ def probe(
                  trip as the kernel measured it
     refused, timeout, unreachable, no-route, prohibited, reset: as the kernel reports; if it was an ICMP
                  message, "icmp" is [type, code] and "by" its sender
+    table-full   this node's kernel has no room for another neighbour, so nothing was ever sent
     closed, silent: the connection was accepted, and then nothing came
     foreign      another service, or the listener of another launch: "said" is the start of its answer
     error        something else: "text"
@@ -77,6 +83,9 @@ def probe(
         until = min([end, *(attempt.deadline for attempt in attempts.values())])
         ready = {key.fd for key, _ in selector.select(max(0.0, until - time.monotonic()))}
         now = time.monotonic()
+        if any(attempt.deadline <= now for attempt in attempts.values()):
+            # What arrived in time is not late because this process waited for a processor.
+            ready |= {key.fd for key, _ in selector.select(0)}
         for index, attempt in list(attempts.items()):
             if attempt.descriptor in ready:
                 outcomes[index] = attempt.step(selector)
@@ -146,7 +155,29 @@ class _Attempt:
 
     def late(self) -> Outcome:
         """Return the outcome of an attempt that is past its deadline."""
-        return self._outcome("timeout" if self._connected is None else "silent")
+        if self._connected is not None:
+            return self._outcome("silent")
+        return self._outcome("table-full" if self._is_table_full() else "timeout")
+
+    def _is_table_full(self) -> bool:
+        """Return whether the kernel has no room for the address in its table of neighbours.
+
+        TCP waits as if packets were lost. UDP reports it, to a socket that asks for errors.
+        """
+        try:
+            datagram, target = network.resolve(self._address, _DISCARD_PORT, socket.SOCK_DGRAM)
+        except OSError:
+            return False
+        with datagram:
+            level, option, _ = _ERRORS[datagram.family]
+            try:
+                datagram.setsockopt(level, option, 1)
+                datagram.setblocking(False)
+                datagram.connect(target)
+                datagram.send(b"")
+            except OSError as error:
+                return error.errno == _NO_ROOM[datagram.family]
+        return False
 
     def end(self, selector: selectors.BaseSelector) -> None:
         """Close the socket."""

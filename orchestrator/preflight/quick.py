@@ -9,7 +9,7 @@ from orchestrator.preflight.hosts import names, reached, rsync
 from orchestrator.preflight.interfaces import pick
 from orchestrator.preflight.limits import clock, storage
 from orchestrator.preflight.model import Check
-from orchestrator.preflight.reach import tcp
+from orchestrator.preflight.reach import neighbours, tcp
 from orchestrator.preflight.script import contradictions
 from orchestrator.preflight.software import locks, modules, versions
 
@@ -22,6 +22,7 @@ CHECKS: tuple[Check, ...] = (
     locks.check_locks,
     *contradictions.CHECKS,
     *tcp.CHECKS,
+    *neighbours.CHECKS,
     pick.check_pick,
     storage.check_disk,
     clock.check_clock,

@@ -17,14 +17,14 @@ from orchestrator.preflight.interfaces import bandwidth, interfaces, mtu
 from orchestrator.preflight.limits import limits
 from orchestrator.preflight.model import Check, Group, Level
 from orchestrator.preflight.rdma import infiniband
-from orchestrator.preflight.reach import ports, tcp
+from orchestrator.preflight.reach import neighbours, ports, tcp
 from orchestrator.preflight.script import contradictions
 from orchestrator.preflight.software import agreement
 from orchestrator.util.plugins import Plugins, load_plugins
 
 _FILES = (
-    machines, names, agreement, contradictions, tcp, ports, interfaces, mtu, bandwidth, infiniband, gpu,
-    collectives, limits,
+    machines, names, agreement, contradictions, tcp, neighbours, ports, interfaces, mtu, bandwidth,
+    infiniband, gpu, collectives, limits,
 )  # fmt: skip
 
 CHECKS: tuple[Check, ...] = tuple(

@@ -131,6 +131,7 @@ SOUND: dict[str, Any] = {
     "locks": [],
     "host.clock": {"systemd": True, "programs": ["chronyc"], "services": ["chrony"]},
     "interfaces": [_INTERFACE],
+    "neighbours": {"soft": 512, "room": 1024, "entries": 12, "fulls": 0},
     "firewall.port_range": [32768, 60999],
     "gpu": _GPUS,
     "fabric.nvlink": {"error": None, "gpus": [{"gpu": 0, "active": 18, "inactive": [], "errors": {}}]},
@@ -190,6 +191,11 @@ ALARMING: dict[str, tuple[Any, ...]] = {
         [_INTERFACE, {**_INTERFACE, "name": "eth1.7", "addresses": ["198.18.0.99/24"]}],
     ),
     "firewall.port_range": ([50000, 50100], [40000, 60999]),
+    "neighbours": (
+        {"soft": 1, "room": 1, "entries": 1, "fulls": 17},
+        {"soft": 2, "room": 3, "entries": 2, "fulls": 0},
+        {"soft": 1, "room": 1024, "entries": None, "fulls": None},
+    ),
     "gpu": (
         _gpus(mig=True),
         _gpus(volatile=3),

@@ -18,6 +18,12 @@ def shm(path: str = "/dev/shm") -> Optional[Dict[str, Any]]:
     return {"size": found.f_blocks * found.f_frsize, "free": found.f_bavail * found.f_frsize}
 
 
+def load(root: str = "/") -> Dict[str, Any]:
+    """Return {"load", "cores"}: the load average of the last minute, and the cores for this login."""
+    average = read.required(root, "/proc/loadavg").split()[0]
+    return {"load": float(average), "cores": len(os.sched_getaffinity(0))}
+
+
 def limits(root: str = "/") -> Dict[str, Any]:
     """Return {"user", "files", "processes", "most_files"}: the limits of a login, and so of a rank.
 

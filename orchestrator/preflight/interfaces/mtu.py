@@ -16,14 +16,13 @@ from orchestrator.preflight.model import (
     Context,
     Finding,
     Group,
-    Level,
     Measurement,
     NoAnswer,
     Status,
     check,
 )
 from orchestrator.preflight.reach.listeners import Listener, Listeners, try_from_each
-from orchestrator.preflight.reach.reachability import peers
+from orchestrator.preflight.reach.reachability import star_and_ring
 from orchestrator.preflight.verdict import Verdict, fail, incomplete, passed, warn
 from orchestrator.remote.agent import Agent
 from orchestrator.remote.fleet import Fleet
@@ -92,7 +91,7 @@ class Paths:
 
 async def _measure(fleet: Fleet, context: Context, advance: Advance) -> Paths:
     """Send between main and each node, and around the ring, in both directions, all at once."""
-    tried = peers(context.names, Level.QUICK)
+    tried = star_and_ring(len(context.names))
     async with Listeners(2 * _TIMEOUT) as listeners:
         opened = await asyncio.gather(*map(listeners.own, fleet.agents, context.nodes))
 

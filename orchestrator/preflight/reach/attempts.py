@@ -29,6 +29,7 @@ class Cause(StrEnum):
     UNKNOWN_NEIGHBOUR = "unknown neighbour"  # no host answers ARP for the address
     NO_ROUTE = "no-route"
     PROHIBITED = "prohibited"  # by the source's own kernel
+    TABLE_FULL = "table-full"  # the source's kernel has no room for another neighbour
     FOREIGN = "foreign"  # another service answered
     SILENT = "silent"
     CLOSED = "closed"
@@ -51,7 +52,8 @@ class Outcome:
 
     `seconds` is the time until it was known; for an attempt that passed, the round trip. `local` is the
     source's own address, `seen` the one that the listener saw. `icmp` is (type, code) of an ICMP message,
-    `by` its sender. `detail` is how a foreign service's answer starts, or the error.
+    `by` its sender. `detail` is how a foreign service's answer starts, or the error. `is_late` means that
+    it passed at the second try, which has more time.
     """
 
     result: str
@@ -61,6 +63,7 @@ class Outcome:
     icmp: tuple[int, int] | None = None
     by: str | None = None
     detail: str = ""
+    is_late: bool = False
 
     @classmethod
     def parse(cls, raw: Any) -> Outcome:
@@ -100,7 +103,7 @@ class Outcome:
     @property
     def side(self) -> Literal["source", "target"] | None:
         """The end that surely stops it; None if it may be either, or something between them."""
-        if self.cause in (Cause.NO_ROUTE, Cause.PROHIBITED):
+        if self.cause in (Cause.NO_ROUTE, Cause.PROHIBITED, Cause.TABLE_FULL):
             return "source"
         if self.cause is Cause.REJECTED and self.by is not None:
             return "source" if self.by == self.local else "target"

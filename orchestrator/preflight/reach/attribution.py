@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from orchestrator.inventory.ranges import fold
 from orchestrator.preflight.model import Context, NoAnswer, NodeContext, Status
@@ -11,10 +11,12 @@ from orchestrator.preflight.reach.attempts import Cause, Outcome, Way
 from orchestrator.preflight.reach.faults import Fault, Kind
 from orchestrator.preflight.reach.firewall import Firewall, may_block
 from orchestrator.preflight.reach.link import subnet_of
+from orchestrator.preflight.reach.load import described
+from orchestrator.preflight.reach.neighbours import widen
 from orchestrator.preflight.reach.openings import Direction
-from orchestrator.preflight.reach.reachability import Defences, Reachability
+from orchestrator.preflight.reach.reachability import ATTEMPT_TIMEOUT, Defences, Reachability
 from orchestrator.preflight.reach.remedies import Remedies
-from orchestrator.preflight.verdict import Verdict, warn
+from orchestrator.preflight.verdict import Verdict, fail, warn
 
 _ICMP = {
     (3, 0): "network unreachable",
@@ -42,6 +44,8 @@ class Attribution:
 
     def verdicts(self) -> list[tuple[str, Verdict]]:
         """Return a verdict on each node named: those with rules that stop it, if there are any."""
+        if self.fault.kind is Kind.TABLE_FULL:
+            return [(name, self._table_full(name)) for name in self.fault.nodes]
         if self.fault.kind is Kind.TRANSLATED:
             return [(name, self._translated(name)) for name in self.fault.nodes]
         blocking = [name for name in self.fault.suspects if self._blocks(name)]
@@ -52,6 +56,9 @@ class Attribution:
     def _verdict(self, node: NodeContext, confirmed: bool) -> Verdict:
         """Return the verdict on `node`; `confirmed` if the named nodes' own rules stop it."""
         remedy = self._remedies(node.name).remedy(self._directions(node.name), confirmed)
+        if end := self._stuck_end(node):
+            text = f"see what keeps {end} busy, and try again; if nothing does: {remedy.text}"
+            remedy = replace(remedy, text=text)
         message = f"{self._what(node)}: {self._how(node)}{self._by_rules(node.name, confirmed)}"
         status = Status.FAIL if self._stops_the_job(node) else Status.WARN
         return Verdict(status, message, remedy.text, remedy.commands, self._data(node.name))
@@ -112,6 +119,11 @@ class Attribution:
         cause = self.fault.cause
         outcome = next(each for each in outcomes if each.cause is cause)
         match cause:
+            case Cause.DROPPED | Cause.SILENT if self._stuck_end(node):
+                return (
+                    f"no answer in {outcome.seconds:.0f} s, and {self._stuck_end(node)} does not answer "
+                    "itself either: it is too busy, or filters lo as well"
+                )
             case Cause.DROPPED:
                 return f"no answer in {outcome.seconds:.0f} s, so packets are dropped"
             case Cause.REFUSED:
@@ -136,6 +148,17 @@ class Attribution:
             case Cause.CLOSED:
                 return f"accepted, and closed at once, but not by orch: {_PROXY}"
         return f"failed with {outcome.detail or outcome.result!r} on {node.plan.interface}"
+
+    def _stuck_end(self, node: NodeContext) -> str:
+        """Return the end of the fault that does not answer itself, with its load; empty if all do."""
+        if self.fault.kind is Kind.ITSELF or self._blocks(node.name):
+            return ""
+        ends = (node.name, *self.fault.nodes, *self.fault.peers)
+        name = next((each for each in ends if self.found.is_stuck(each)), None)
+        if name is None:
+            return ""
+        own = "it" if name == node.name else name
+        return f"{own}{described(self._defences(name).load)}"
 
     def _listens(self) -> bool:
         """Return whether the nodes that are not reachable reach themselves, if that was tried."""
@@ -194,6 +217,16 @@ class Attribution:
             self._data(name),
         )
 
+    def _table_full(self, name: str) -> Verdict:
+        remedy = widen(len(self.context.names))
+        return fail(
+            "cannot reach all other nodes: the kernel's table of neighbours is full, so their packets were "
+            "never sent",
+            remedy.text,
+            remedy.commands,
+            self._data(name),
+        )
+
     def _data(self, name: str) -> Mapping[str, object]:
         ways = [way for way in self.fault.ways if name in (way.source, way.target)]
         return {
@@ -219,10 +252,25 @@ class Attribution:
         return self.found.defences.get(name, Defences())
 
     def _node(self, name: str) -> NodeContext:
-        return next(node for node in self.context.nodes if node.name == name)
+        return self.context.nodes[self.context.names.index(name)]
 
 
 def explain(context: Context, found: Reachability) -> Iterable[tuple[str, Verdict]]:
-    """Yield the verdicts on all faults, by node."""
+    """Yield the verdicts on all faults, by node, then those on nodes that answered late."""
+    named = set()
     for fault in found.faults:
-        yield from Attribution(context, found, fault).verdicts()
+        for name, verdict in Attribution(context, found, fault).verdicts():
+            named.add(name)
+            yield name, verdict
+    for name in context.names:
+        if name in found.late and name not in named:
+            load = described(found.defences.get(name, Defences()).load)
+            yield (
+                name,
+                warn(
+                    f"answers others, but not in {ATTEMPT_TIMEOUT:.0f} s: it is too busy{load}",
+                    "see what keeps it busy; a job may time out there as well",
+                    ("ps -eo pcpu,pid,user,args --sort=-pcpu | head",),
+                    as_root=False,
+                ),
+            )

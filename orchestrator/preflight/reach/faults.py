@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from orchestrator.preflight.reach.attempts import Cause, Outcomes, Way
+from orchestrator.preflight.reach.attempts import Cause, Outcome, Outcomes, Way
 from orchestrator.util.groups import grouped
 
 Pair = tuple[str, str]
@@ -31,6 +31,7 @@ class Kind(Enum):
     MAIN_PORT = auto()  # these peers reach main, but not on the main port
     TRANSLATED = auto()  # the peers see the node under another address than it has
     ITSELF = auto()  # the node does not reach itself, and nothing else is wrong with it
+    TABLE_FULL = auto()  # the nodes have no room for all neighbours that they need
 
 
 @dataclass(frozen=True)
@@ -61,10 +62,35 @@ def attribute(nodes: Sequence[str], outcomes: Outcomes) -> list[Fault]:
     and only for nodes without another fault.
     """
     others = {way: outcome for way, outcome in outcomes.items() if way.source != way.target}
-    faults = _Attribution(nodes, others).faults()
+    unsent = _unsent(others)
+    sent = {way: outcome for way, outcome in others.items() if way not in unsent}
+    faults = [*_table_full(nodes, unsent), *_Attribution(nodes, sent).faults()]
     stopped = [fault for fault in faults if fault.kind is not Kind.TRANSLATED]
     named = {name for fault in stopped for name in fault.suspects}
     return [*faults, *_themselves([name for name in nodes if name not in named], outcomes)]
+
+
+def _unsent(outcomes: Outcomes) -> dict[Way, Outcome]:
+    """Return the attempts that fail because a node has no room for another neighbour.
+
+    The node may have had room again when a timeout was looked at, and it cannot answer others either.
+    """
+    full = {way.source for way, outcome in outcomes.items() if outcome.cause is Cause.TABLE_FULL}
+    return {
+        way: outcome
+        for way, outcome in outcomes.items()
+        if outcome.cause is Cause.TABLE_FULL
+        or (outcome.cause is Cause.DROPPED and not full.isdisjoint(way[:2]))
+    }
+
+
+def _table_full(nodes: Iterable[str], unsent: Outcomes) -> Iterator[Fault]:
+    """Return one fault of all nodes whose table of neighbours is full, if there are any."""
+    full = {way.source for way, outcome in unsent.items() if outcome.cause is Cause.TABLE_FULL}
+    if full:
+        peers = {way.target for way in unsent}
+        ordered = [tuple(name for name in nodes if name in group) for group in (full, peers)]
+        yield Fault(Kind.TABLE_FULL, ordered[0], ordered[1], tuple(unsent), Cause.TABLE_FULL)
 
 
 def _themselves(nodes: Iterable[str], outcomes: Outcomes) -> Iterator[Fault]:
@@ -80,10 +106,12 @@ class _Attribution:
         self._outcomes = outcomes
         tried = {(way.source, way.target): way for way in outcomes if way.port == "ephemeral"}
         self._order = tuple(nodes)
+        self._place = {name: place for place, name in enumerate(nodes)}
         self._main = nodes[0]
         self._nodes = [name for name in nodes if any(name in pair for pair in tried)]
         self._tried: Pairs = frozenset(tried)
         self._bad: Pairs = frozenset(p for p, way in tried.items() if not outcomes[way].passed)
+        self._bad_of = grouped((name, pair) for pair in self._bad for name in pair)
 
     def faults(self) -> list[Fault]:
         return [*self._between_nodes(), *self._main_port(), *self._translated()]
@@ -98,7 +126,9 @@ class _Attribution:
             return [self._fault(Kind.EVERYONE, self._nodes, self._bad)]
         found, covered = [], set[Pair]()
         for group in groups[1:]:
-            pairs = {pair for pair in self._bad if len({*pair} & {*group}) == 1}
+            members = {*group}
+            touching = (pair for name in group for pair in self._bad_of.get(name, ()))
+            pairs = {pair for pair in touching if not members.issuperset(pair)}
             covered |= pairs
             if pairs:
                 kind = Kind.CUT_OFF if len(group) == 1 else Kind.BLOCKS
@@ -110,8 +140,9 @@ class _Attribution:
         group = {node: {node} for node in self._nodes}
         for source, target in self._tried - self._bad:
             if group[source] is not group[target]:
-                group[source] |= group[target]
-                group |= dict.fromkeys(group[target], group[source])
+                small, large = sorted((group[source], group[target]), key=len)
+                large |= small
+                group |= dict.fromkeys(small, large)
         unique = {id(members): members for members in group.values()}.values()
         ordered = sorted(unique, key=lambda members: (-len(members), self._main not in members))
         return [[node for node in self._nodes if node in members] for members in ordered]
@@ -137,23 +168,27 @@ class _Attribution:
         """Explain the remaining failures: rows and columns, the largest first, then single pairs."""
         tried, left = self._tried - covered, set(self._bad - covered)
         chosen: list[tuple[Kind, str, Pairs]] = []
-        while candidates := self._candidates(tried, left):
+        candidates = self._candidates(tried, left)
+        while candidates := [each for each in candidates if not left.isdisjoint(each[2])]:
             chosen.append(max(candidates, key=lambda candidate: len(candidate[2] & left)))
             left -= chosen[-1][2]
         needed = list(chosen)
+        times = Counter(pair for candidate in chosen for pair in candidate[2])
         for candidate in chosen:
-            others = frozenset[Pair]().union(*(c[2] for c in needed if c is not candidate))
-            if candidate[2] <= others:
+            if all(times[pair] > 1 for pair in candidate[2]):
                 needed.remove(candidate)
+                times.subtract(candidate[2])
+        needed.sort(key=lambda candidate: self._place[candidate[1]])
         return [*(self._row(*candidate) for candidate in needed), *self._pairs(left)]
 
     def _candidates(self, tried: Pairs, left: set[Pair]) -> list[tuple[Kind, str, Pairs]]:
         """Return the rows and columns that failed as a whole; inbound first, as it is more likely."""
         found = []
         for kind, end in ((Kind.INBOUND, 1), (Kind.EGRESS, 0)):
+            ends = grouped((pair[end], pair) for pair in tried)
             for node in self._nodes:
-                pairs = frozenset(pair for pair in tried if pair[end] == node)
-                if pairs & left and pairs <= self._bad:
+                pairs = frozenset(ends.get(node, ()))
+                if not left.isdisjoint(pairs) and pairs <= self._bad:
                     possible = [node in self._possible(pair) for pair in pairs]
                     if 2 * sum(possible) > len(possible):
                         found.append((kind, node, pairs))

@@ -63,8 +63,10 @@ def check_tcp(context: Context) -> list[Finding]:
 
     orch listens on the main port of main and on a port chosen by the kernel on every node. Nodes connect,
     exchange a secret, and learn the address under which they are seen: main and each node, and neighbours
-    in a ring, in both directions; at the level `full` all pairs of up to 256 nodes, and 8 random peers of
-    each node if there are more.
+    in a ring, in both directions, and from 9 nodes on 2 random peers of each; at the level `full` all pairs
+    of up to 64 nodes, and 8 random peers of each node if there are more. A connection that was accepted
+    and not answered, or has an end that does not answer itself either, gets a second try of 12 s: if it
+    passes, the node is busy, which warns.
 
     | measured | meaning |
     |---|---|
@@ -73,6 +75,7 @@ def check_tcp(context: Context) -> list[Finding]:
     | an ICMP message at once | a firewall rejects: that of its sender |
     | no route to host after 3 s | no host answers ARP: it is down, or in another VLAN |
     | network unreachable | there is no route |
+    | the kernel has no room for another neighbour | see net.neighbours |
     | the main port passes, others do not | the ephemeral ports, which NCCL and gloo use, are closed |
     | another service answers | NAT, a proxy, another host |
     | another address is seen | NAT: warns, as it works |

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Iterator
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -43,6 +45,8 @@ def found(n: int, level: Level, stops: Stops) -> list[tuple[Kind, tuple[str, ...
     faults = attribute(names(n), {way: tried(way) for way in ways(n, level)})
     return [(fault.kind, fault.nodes) for fault in faults]
 
+
+TABLE_FULL = Outcome("table-full", 4.0, local="198.18.0.10")
 
 sizes = st.integers(3, 20)
 levels = st.sampled_from(Level)
@@ -163,6 +167,46 @@ def test_attribute_single_failed_pair(n: int, data: st.DataObject) -> None:
     outcomes = {way: stops(way) or PASSED for way in ways(n, Level.FULL) if way.port != "main"}
     (fault,) = attribute(names(n), outcomes)
     assert (fault.kind, fault.nodes, fault.peers) == (Kind.PAIRS, (target,), (source,))
+
+
+@pytest.mark.parametrize("main_is_bad", [False, True])
+@pytest.mark.parametrize("kind", [Kind.CUT_OFF, Kind.INBOUND, Kind.EGRESS])
+def test_attribute_names_each_bad_node_when_a_tenth_of_a_thousand_is_bad(
+    kind: Kind, main_is_bad: bool
+) -> None:
+    size = 1024
+    bad = set(random.Random(1).sample(names(size)[1:], size // 10))
+    if main_is_bad:
+        bad.add("node0")
+    into, out_of = kind is not Kind.EGRESS, kind is not Kind.INBOUND
+
+    def stops(way: Way) -> Outcome | None:
+        stopped = (into and way.target in bad) or (out_of and way.source in bad)
+        return DROPPED if stopped else None
+
+    faults = found(size, Level.QUICK, stops)
+    assert {name for _, named in faults for name in named} == bad
+    # No two good nodes, and no two bad ones, are reported as blocks.
+    assert {found_kind for found_kind, _ in faults} == {kind}
+    assert [len(named) for _, named in faults] == [1] * len(bad)
+
+
+@given(n=sizes, level=levels, data=st.data())
+def test_attribute_full_table_is_one_fault_and_no_dropped_packets(
+    n: int, level: Level, data: st.DataObject
+) -> None:
+    full = data.draw(st.sets(st.sampled_from(names(n)), min_size=1))
+    tried = [way for way in ways(n, level) if way.source in full and way.source != way.target]
+    first = {name: next(way for way in tried if way.source == name) for name in full}
+
+    def stops(way: Way) -> Outcome | None:
+        if way in first.values():
+            return TABLE_FULL
+        # There was room again when it was looked at, or the node could not answer.
+        return data.draw(st.sampled_from([None, DROPPED])) if full & {*way[:2]} else None
+
+    ordered = tuple(name for name in names(n) if name in full)
+    assert found(n, level, stops) == [(Kind.TABLE_FULL, ordered)]
 
 
 def two(there: Outcome, back: Outcome) -> list[tuple[Kind, tuple[str, ...], tuple[str, ...]]]:

@@ -171,11 +171,51 @@ async def test_measure_treats_an_invalid_response_as_no_answer(
     assert found.outcomes[Way("node0", "node0", "main")].passed
 
 
+class Busy:
+    """An agent whose node answers the first try too late; `again` is how the second one ends."""
+
+    def __init__(self, again: str) -> None:
+        self._again = again
+        self.timeouts: list[float] = []
+        self.node = SimpleNamespace(name="node1")
+
+    @asynccontextmanager
+    async def run_task(self, verb: str, **arguments: Any) -> AsyncIterator[Any]:
+        yield {"ports": [1]}
+
+    async def ask(self, verb: str, **arguments: Any) -> Any:
+        if verb == "check":
+            return {"limits.load": {"ok": {"load": 63.4, "cores": 2}}}
+        self.timeouts.append(arguments["patience"])
+        result = "silent" if len(self.timeouts) == 1 else self._again
+        return [{"result": result, "seconds": 0.1}] * len(arguments["targets"])
+
+
+@pytest.mark.parametrize(("again", "late"), [("ok", {"node0", "node1"}), ("silent", set())])
+async def test_measure_tries_what_was_accepted_and_not_answered_again(
+    free_port: int, again: str, late: set[str]
+) -> None:
+    agents = [Busy(again), Busy(again)]
+    found = await measure(fleet_of(cast(list[Any], agents)), here(2, free_port), lambda *_: None)
+    assert [agent.timeouts for agent in agents] == [[4.0, 12.0]] * 2
+    assert found.late == late
+    assert bool(found.faults) == (again != "ok")
+    assert found.is_stuck("node1") == (again != "ok")
+    assert str(found.defences["node1"].load) == "load 63 on 2 cores"
+
+
 def test_peers_are_star_and_ring_or_all_pairs() -> None:
     assert peers(names(5), Level.QUICK) == [[1, 2, 3, 4], [2, 0], [3, 0, 1], [4, 0, 2], [0, 3]]
     assert peers(names(5), Level.FULL)[2] == [3, 4, 0, 1]
     assert peers(names(1), Level.FULL) == peers(names(1), Level.QUICK) == [[]]
     assert peers(names(2), Level.QUICK) == [[1], [0]]
+
+
+@pytest.mark.parametrize("level", Level)
+def test_peers_grow_with_the_nodes(level: Level) -> None:
+    ways = [sum(map(len, peers(names(n), level))) for n in (256, 1024)]
+    assert ways[1] < 4.2 * ways[0]
+    assert ways[1] < 24 * 1024
 
 
 def test_peers_of_many_nodes_are_symmetric_and_reproducible() -> None:

@@ -20,6 +20,7 @@ from orchestrator.preflight.reach.faults import attribute
 from orchestrator.preflight.reach.firewall import Chain, Firewall
 from orchestrator.preflight.reach.link import Link, subnet_of
 from orchestrator.preflight.reach.listeners import CannotListen
+from orchestrator.preflight.reach.load import Load
 from orchestrator.preflight.reach.reachability import Defences, Reachability, peers
 from orchestrator.preflight.reach.tcp import CHECKS
 
@@ -243,6 +244,47 @@ def test_timeout_between_two_nodes_is_attributed_by_their_rules(
 def test_message_has_what_was_measured(outcome: Outcome, says: str) -> None:
     finding, _ = wrong(TCP(reached(4, column(4, "node2", outcome))))
     assert says in finding.message
+
+
+def test_busy_node_is_not_reported_as_dropped_packets() -> None:
+    made = reached(4, column(4, "node2", DROPPED))
+    found = made.measured[Reachability]
+    stuck = {**found.outcomes, Way("node2", "node2", "ephemeral"): failing("silent", 12.0)}
+    busy = {"node2": replace(found.defences["node2"], load=Load(63.4, 2))}
+    found = replace(found, outcomes=stuck, defences={**found.defences, **busy})
+    finding, remedy = wrong(TCP(replace(made, measured={Reachability: found})))
+    assert "dropped" not in finding.message
+    assert (
+        "no answer in 4 s, and it (load 63 on 2 cores) does not answer itself either: it is too busy"
+        in finding.message
+    )
+    assert remedy.text.startswith("see what keeps it (load 63 on 2 cores) busy, and try again; ")
+
+
+def test_late_answers_warn_and_name_the_busy_node() -> None:
+    made = reached(4, {})
+    found = made.measured[Reachability]
+    late = {
+        way: replace(outcome, is_late=True)
+        for way, outcome in found.outcomes.items()
+        if way.target == "node2"
+    }
+    busy = Defences(load=Load(63.4, 2))
+    found = replace(found, outcomes={**found.outcomes, **late}, defences={"node2": busy})
+    warning, fine = TCP(replace(made, measured={Reachability: found}))
+    assert (warning.status, warning.nodes) == (Status.WARN, ("node2",))
+    assert warning.message == (
+        "answers others, but not in 4 s: it is too busy (load 63 on 2 cores)"
+    )
+    assert fine.nodes == ("node0", "node1", "node3")
+
+
+def test_full_table_of_neighbours_is_its_own_verdict() -> None:
+    finding, remedy = wrong(TCP(reached(4, row(4, "node1", failing("table-full", 4.0)))))
+    assert finding.nodes == remedy.nodes == ("node1",)
+    assert "table of neighbours is full" in finding.message
+    assert "dropped" not in finding.message
+    assert remedy.commands[-1] == "sysctl -p /etc/sysctl.d/90-neighbours.conf"
 
 
 def test_message_tells_if_the_node_does_not_reach_its_own_listener() -> None:
