@@ -30,7 +30,7 @@ from orchestrator.util.groups import grouped
 ATTEMPT_TIMEOUT = 4.0
 """Seconds to connect: more than the 3 s after which the kernel reports that a neighbour is unknown."""
 
-SECOND_TIMEOUT = 12.0
+SECOND_TIMEOUT = 8.0
 """Seconds for a second try, if a node may only have been too busy to answer the first."""
 
 MAX_NODES_FOR_ALL_PAIRS = 64

@@ -65,7 +65,7 @@ def check_tcp(context: Context) -> list[Finding]:
     exchange a secret, and learn the address under which they are seen: main and each node, and neighbours
     in a ring, in both directions, and from 9 nodes on 2 random peers of each; at the level `full` all pairs
     of up to 64 nodes, and 8 random peers of each node if there are more. A connection that was accepted
-    and not answered, or has an end that does not answer itself either, gets a second try of 12 s: if it
+    and not answered, or has an end that does not answer itself either, gets a second try of 8 s: if it
     passes, the node is busy, which warns.
 
     | measured | meaning |

@@ -197,7 +197,7 @@ async def test_measure_tries_what_was_accepted_and_not_answered_again(
 ) -> None:
     agents = [Busy(again), Busy(again)]
     found = await measure(fleet_of(cast(list[Any], agents)), here(2, free_port), lambda *_: None)
-    assert [agent.timeouts for agent in agents] == [[4.0, 12.0]] * 2
+    assert [agent.timeouts for agent in agents] == [[4.0, 8.0]] * 2
     assert found.late == late
     assert bool(found.faults) == (again != "ok")
     assert found.is_stuck("node1") == (again != "ok")
