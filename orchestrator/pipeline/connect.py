@@ -43,7 +43,7 @@ async def connect_available(
     except ConnectError as error:
         failures.extend(error.failures)
     with Phase("facts", (node.name for node in fleet.nodes), emit) as phase:
-        answers = await asyncio.gather(*(_introduce(node, phase) for node in fleet.nodes))
+        answers = await asyncio.gather(*(_introduce(fleet, node, phase) for node in fleet.nodes))
     failures += [answer for answer in answers if isinstance(answer, Unreachable)]
     found = [answer for answer in answers if not isinstance(answer, Unreachable)]
     await fleet.narrow([agent for agent, _ in found])
@@ -79,11 +79,11 @@ async def gather_facts(agent: Agent) -> Facts:
     return parse_answer(agent.node.name, "facts", facts, raw)
 
 
-async def _introduce(node: Node, phase: Phase) -> tuple[Agent, Facts] | Unreachable:
+async def _introduce(fleet: Fleet, node: Node, phase: Phase) -> tuple[Agent, Facts] | Unreachable:
     """Return a node's agent and facts, or the error."""
     answer: tuple[Agent, Facts] | Unreachable
     try:
-        agent = await Agent.open(node)
+        agent = await fleet.start_agent(node)
         try:
             answer = agent, await gather_facts(agent)
         except LaunchError:

@@ -15,6 +15,9 @@ from orchestrator.remote.grouped_errors import connect_error, grouped_message
 
 T = TypeVar("T")
 
+_MAX_STARTING = 128
+"""Agents that start at once: with more, their time would pass while this process reads other answers."""
+
 OnNode = Callable[[str, bool], None]
 """Called with the node's name and whether it succeeded, as each node is done."""
 
@@ -27,6 +30,7 @@ class Fleet:
         self.transport = transport
         self.nodes: list[Node] = []
         self.agents: list[Agent] = []
+        self._starting = asyncio.Semaphore(_MAX_STARTING)
 
     async def connect(self, on_node: OnNode) -> None:
         """Open one connection to each node.
@@ -49,11 +53,17 @@ class Fleet:
 
     async def start_agents(self) -> None:
         """Start the agent on every node. Raises LaunchError with each node's failure."""
-        self.agents = await self.each(self.nodes, Agent.open)
+        self.agents = await self.each(self.nodes, self.start_agent)
+
+    async def start_agent(self, node: Node) -> Agent:
+        """Start the agent on one of the nodes. Raises LaunchError."""
+        async with self._starting:
+            return await Agent.open(node)
 
     async def narrow(self, agents: Sequence[Agent]) -> None:
         """Keep only the nodes of these agents; disconnect from the others."""
-        others = [node for node in self.nodes if node not in [agent.node for agent in agents]]
+        kept = {id(agent.node) for agent in agents}
+        others = [node for node in self.nodes if id(node) not in kept]
         self.agents = list(agents)
         self.nodes = [agent.node for agent in agents]
         self.hosts = tuple(node.host for node in self.nodes)

@@ -19,6 +19,7 @@ from typing import Any
 from weakref import WeakSet
 
 from labkit import build, kernel, network, processes
+from labkit.errors import LabError as LabError
 
 START_TIMEOUT = 60.0
 END_TIMEOUT = 30.0
@@ -27,10 +28,6 @@ LISTENER = "sshd: /usr/sbin/sshd -D -e [listener]"
 
 # Processes started in labs: they must be reaped here before a PID namespace can end.
 _children: WeakSet[subprocess.Popen[bytes]] = WeakSet()
-
-
-class LabError(Exception):
-    """The lab cannot do what was requested; the reason in one line."""
 
 
 class Child(subprocess.Popen[bytes]):

@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from labkit import build, network, processes
+from labkit import build, kernel_limits, network, processes
 from labkit.build import Traps, Where
 from labkit.lab import START_TIMEOUT, Lab, LabError, kill, last_line
 
@@ -102,6 +102,7 @@ def _refuse(n: int, name: str, place: Path, nodes: Sequence[str], traps: Traps) 
         )
     if not re.fullmatch("[A-Za-z0-9/._-]+", str(place)):
         raise LabError(f"the directory of a lab has letters, digits, / . _ - only, not {place}")
+    kernel_limits.require_room(n)
     if unknown := traps.names() - set(nodes):
         raise LabError(f"no such node: {', '.join(sorted(unknown))}")
     if processes.inits(name):
@@ -110,6 +111,7 @@ def _refuse(n: int, name: str, place: Path, nodes: Sequence[str], traps: Traps) 
 
 def _up(lab: Lab, traps: Traps, python: str) -> Lab:
     _record(lab)
+    kernel_limits.raise_limits(len(lab.nodes), lab.dir)
     prefixes = build.prefixes(python)
     build.keygen(lab.dir / "id_ed25519", f"orch lab {lab.name}")
     build.write_controller(lab.dir, lab.nodes)
@@ -181,6 +183,7 @@ def down(name: str, *, dir: Path | None = None) -> bool:  # noqa: A002 - the opt
     for place in there:
         if not (place / "lab.json").exists() and any(place.iterdir()):
             raise LabError(f"{place} is not the directory of a lab: not removed")
+        kernel_limits.restore(place)
         shutil.rmtree(place)
     # A host that an interrupted `up` was starting: without its files, no other can start.
     _end(name)

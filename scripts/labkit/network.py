@@ -13,7 +13,8 @@ from contextlib import AbstractContextManager
 
 from labkit import kernel
 
-MAX_HOSTS = 240
+MAX_HOSTS = 512
+_MAX_SMALL = 240  # with these, the last number of an address is enough
 _FIRST_HOST = 10
 DECOY = "172.17.0.1"
 
@@ -24,12 +25,19 @@ class NetworkError(Exception):
 
 def address(index: int, *, net: int = 0) -> str:
     """Return the address of host `index`, or of the controller (-1); net 1 is the second interface."""
-    return f"198.{18 + net}.0.{_FIRST_HOST + index if index >= 0 else 1}"
+    high, low = divmod(_FIRST_HOST + index if index >= 0 else 1, 256)
+    return f"198.{18 + net}.{high}.{low}"
+
+
+def prefix(hosts: int) -> int:
+    """Return the length of the prefix of a lab's networks."""
+    return 24 if hosts <= _MAX_SMALL else 22
 
 
 def mac(index: int, *, net: int = 0) -> str:
     """Return the hardware address of the interface of a host, which is known even once it has vanished."""
-    return f"02:00:c6:{0x12 + net:02x}:00:{_FIRST_HOST + index:02x}"
+    high, low = divmod(_FIRST_HOST + index, 256)
+    return f"02:00:c6:{0x12 + net:02x}:{high:02x}:{low:02x}"
 
 
 def hosts_file(names: Sequence[str], *, own_name_loopback: str | None = None) -> str:
@@ -52,7 +60,7 @@ def controller_commands(links: Sequence[tuple[str, int, bool]]) -> list[str]:
     commands = [
         "link set lo up",
         "link add br0 type bridge",
-        f"address add {address(-1)}/24 dev br0",
+        f"address add {address(-1)}/{prefix(len(links))} dev br0",
         "link set br0 up",
     ]
     if any(second for _, _, second in links):
@@ -73,7 +81,8 @@ def host_commands(index: int, seconds: Sequence[bool], *, decoy: bool) -> list[s
     """
     commands = ["link set lo up"]
     for net in range(2 if seconds[index] else 1):
-        commands.append(f"address add {address(index, net=net)}/24 dev eth{net}")
+        own = f"{address(index, net=net)}/{prefix(len(seconds))}"
+        commands.append(f"address add {own} dev eth{net}")
         commands.append(f"link set eth{net} up")
         peers = [i for i, second in enumerate(seconds) if i != index and (second or net == 0)]
         commands += _neighbours(f"eth{net}", net=net, indices=peers)
