@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 
 from orchestrator import events
 from orchestrator.inventory.ranges import fold
@@ -227,8 +228,9 @@ class Panel:
         """Return a row for each group, with fewer columns until the metrics have room."""
         numbers = [group[0].numbers() for group in groups]
         wanted = min(_NUMBERS_WIDTH, max(map(columns, numbers)))
+        cells = [self._cells(group, now) for group in groups]
         for layout in _LAYOUTS:
-            rows = [self._cells(group, layout, now) for group in groups]
+            rows = [[each[column] for column in layout] for each in cells]
             widths = [
                 max(columns(text) for text, _ in column) for column in zip(*rows, strict=True)
             ]
@@ -239,11 +241,10 @@ class Panel:
                 ]
         raise AssertionError("the last layout is taken")
 
-    def _cells(
-        self, group: Sequence[PanelNode], layout: Sequence[str], now: float
-    ) -> list[tuple[str, str]]:
+    def _cells(self, group: Sequence[PanelNode], now: float) -> dict[str, tuple[str, str]]:
+        """Return the text and style of a group's row in each column of any layout."""
         first = group[0]
-        names = first.name if len(group) == 1 else fold(node.name for node in group)
+        names = first.name if len(group) == 1 else _folded(tuple(node.name for node in group))
         states = list(dict.fromkeys(node.describe_state(now) for node in group))
         if len(states) > 1:  # without the details: since when, which rank
             states = sorted({_state(node) for node in group}, key=_WORST_FIRST.index)
@@ -260,7 +261,7 @@ class Panel:
             "gpus": (panel_node.gpus(group, now), ""),
         }
         cells["condition"] = cells["ago" if worst == "running" else "state"]
-        return [cells[column] for column in layout]
+        return cells
 
 
 # From the widest terminal to the narrowest.
@@ -280,6 +281,11 @@ def _padded(row: Sequence[tuple[str, str]], widths: Sequence[int]) -> Row:
         for (text, style), width in zip(row, widths, strict=True)
         if width
     )
+
+
+@lru_cache(maxsize=64)  # folding a thousand names takes longer than the rest of a frame
+def _folded(names: tuple[str, ...]) -> str:
+    return fold(names)
 
 
 def _state(node: PanelNode) -> str:

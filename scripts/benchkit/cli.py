@@ -24,6 +24,7 @@ from benchkit import (
     preflight,
     quiet,
     report,
+    thousand,
     transports,
 )
 from benchkit.measure import BenchError
@@ -53,6 +54,7 @@ CASES = {
     "transports": Case(
         transports.run, 5, "a launch over OpenSSH's client, and over orch's connections"
     ),
+    "thousand": Case(thousand.run, 1, "the client's share of a launch on 1,024 nodes"),
     "help": Case(helptext.run, 11, "orch --help"),
 }
 

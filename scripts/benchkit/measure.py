@@ -35,7 +35,8 @@ class BenchError(Exception):
 @dataclass(frozen=True)
 class Cost:
     """Seconds from start to end, CPU seconds of the process and its children, its peak memory in MiB,
-    seconds to the output that was waited for, the number of bytes printed, and the first 64 KiB of them.
+    seconds to the output that was waited for, the number of bytes printed, the first 64 KiB of them, and
+    the CPU seconds until the output that was waited for.
     """
 
     wall: float
@@ -44,6 +45,7 @@ class Cost:
     first: float
     printed: int
     head: bytes
+    first_cpu: float
 
 
 def cost(
@@ -54,11 +56,12 @@ def cost(
     until: bytes = b"",
     timeout: float = 120.0,
     terminal: bool = False,
+    code: int = 0,
 ) -> Cost:
     """Run a command and wait for it, reading its output cheaply from a pipe or a `terminal` of 120 x 40.
 
-    `first` is when `until` appears in its output, by default the first byte. Raises BenchError if the
-    command fails, does not print that, or takes longer than `timeout` seconds.
+    `first` is when `until` appears in its output, by default the first byte, or the end. Raises BenchError
+    if the command does not exit with `code`, does not print that, or takes longer than `timeout` seconds.
     """
     with tempfile.TemporaryFile() as stderr, _output(terminal) as (reader, writer):
         began = time.monotonic()
@@ -71,7 +74,7 @@ def cost(
         )
         os.close(writer)
         try:
-            first, printed, head = _drain(reader, until, began, timeout)
+            first, printed, head = _drain(reader, until, process.pid, began + timeout)
             _await_end(process.pid, began + timeout)
             # Not Popen.wait: it does not return the cost.
             _, status, usage = os.wait4(process.pid, 0)
@@ -83,15 +86,16 @@ def cost(
                 raise BenchError(f"{_words(argv)}: not done in {timeout:g} s") from None
             raise
         wall = time.monotonic() - began
-        if process.returncode != 0 or first is None:
+        if process.returncode != code or (until and first is None):
             stderr.seek(0)
             said = (stderr.read() or head).decode(errors="replace").strip()[-500:]
-            lacking = "" if process.returncode else f" without printing {until.decode()!r}"
+            lacking = "" if process.returncode != code else f" without printing {until.decode()!r}"
             raise BenchError(
                 f"{_words(argv)}: ended with exit code {process.returncode}{lacking}: {said}"
             )
     cpu = usage.ru_utime + usage.ru_stime
-    return Cost(wall, cpu, usage.ru_maxrss / 1024, first, printed, head)
+    at, first_cpu = first or (began + wall, cpu)
+    return Cost(wall, cpu, usage.ru_maxrss / 1024, at - began, printed, head, first_cpu)
 
 
 def launch(
@@ -121,15 +125,17 @@ def _output(terminal: bool) -> Iterator[tuple[int, int]]:
 
 
 def _drain(
-    reader: int, until: bytes, began: float, timeout: float
-) -> tuple[float | None, int, bytes]:
-    """Read to the end; return when `until` appeared, the number of bytes, and the first ones."""
+    reader: int, until: bytes, pid: int, deadline: float
+) -> tuple[tuple[float, float] | None, int, bytes]:
+    """Read to the end; return when `until` appeared and the CPU time of `pid` then, the number of bytes,
+    and the first ones.
+    """
     buffer = bytearray(_READ)
     poll = select.poll()
     poll.register(reader, select.POLLIN)
     first, printed, head = None, 0, b""
     while True:
-        _await(poll, began + timeout)
+        _await(poll, deadline)
         try:
             count = os.readv(reader, [buffer])
         except OSError as error:
@@ -142,7 +148,13 @@ def _drain(
         if len(head) < _HEAD:
             head += buffer[: min(count, _HEAD - len(head))]
             if first is None and until in head:
-                first = time.monotonic() - began
+                first = time.monotonic(), _cpu_so_far(pid)
+
+
+def _cpu_so_far(pid: int) -> float:
+    """Return the CPU seconds of a process and of its children that have ended."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
 
 
 def _await_end(pid: int, deadline: float) -> None:

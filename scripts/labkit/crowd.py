@@ -94,8 +94,8 @@ class Crowd:
         """Drop all packets to these nodes, as if they were down."""
         self._nft("add", nodes)
 
-    def mend(self, nodes: Iterable[int]) -> None:
-        """Undo `cut`; connections that are not given up by then go on."""
+    def restore(self, nodes: Iterable[int]) -> None:
+        """Undo `cut`; connections that were not given up by then continue."""
         self._nft("delete", nodes)
 
     def slow(self, seconds: Mapping[int, float]) -> None:

@@ -42,7 +42,7 @@ def test_nodes_that_are_down_are_one_message_and_the_others_run(
     assert refused.stderr.count("node[3,17]") == 1
 
     # A link that comes back while orch waits for it: the kernel sends the packets again.
-    flap = threading.Timer(1.0, crowd.mend, [DOWN])
+    flap = threading.Timer(1.0, crowd.restore, [DOWN])
     flap.start()
     try:
         done = orch(lab, *words, "--connect-timeout", "60")
