@@ -39,7 +39,7 @@ table inet crowd {
 _PYTHON = """\
 #!/bin/sh
 case "$*" in
-*" serve") exec {python} -IS {folder}/stand_in_login.py {folder}/socket ;;
+*" serve "* | *" serve") exec {python} -IS {folder}/stand_in_login.py {folder}/socket ;;
 *" -c "*) exit 0 ;;
 esac
 exec {python} "$@"

@@ -96,6 +96,11 @@ class Outcome:
         return Cause(self.result)
 
     @property
+    def is_unanswered(self) -> bool:
+        """Whether nothing came in time: from a node that is too busy, or through what drops packets."""
+        return self.cause in (Cause.DROPPED, Cause.SILENT)
+
+    @property
     def translated(self) -> bool:
         """Whether the listener saw another address than the source has."""
         return self.passed and self.seen != self.local

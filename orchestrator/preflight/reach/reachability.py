@@ -40,7 +40,6 @@ _RANDOM_PEERS = {Level.QUICK: 2, Level.FULL: 8}
 _MAX_CONCURRENT = 64
 _MAX_CONCURRENT_AGAIN = 256
 _NOT_ASKED = NoAnswer("it was not asked")
-_UNANSWERED = (Cause.DROPPED, Cause.SILENT)
 
 
 @dataclass(frozen=True)
@@ -93,7 +92,7 @@ class Reachability:
     def is_stuck(self, name: str) -> bool:
         """Return whether a node does not answer itself either."""
         own = (self.outcomes.get(Way(name, name, port)) for port in ("ephemeral", "main"))
-        return any(outcome is not None and outcome.cause in _UNANSWERED for outcome in own)
+        return any(outcome is not None and outcome.is_unanswered for outcome in own)
 
 
 def peers(names: Sequence[str], level: Level) -> list[list[int]]:
@@ -186,7 +185,7 @@ def _limit(attempts: int, timeout: float, at_once: int) -> float:
 
 def _unsure(outcomes: Mapping[Way, Outcome]) -> list[Way]:
     """Return the ways that may be open: they were accepted, or an end does not answer itself either."""
-    unanswered = [way for way, outcome in outcomes.items() if outcome.cause in _UNANSWERED]
+    unanswered = [way for way, outcome in outcomes.items() if outcome.is_unanswered]
     stuck = {way.source for way in unanswered if way.source == way.target}
     unsure = [
         way
