@@ -39,6 +39,7 @@ from orchestrator.util.frontend import Frontend, set_frontend
 from orchestrator.version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from orchestrator.api.executor import Executor as Executor
     from orchestrator.api.failure import RemoteError as RemoteError
     from orchestrator.api.functions import aget_run as aget_run
     from orchestrator.api.functions import alaunch as alaunch
@@ -89,6 +90,7 @@ _HOMES = {
     "orchestrator.api.functions": (
         "aget_run", "alaunch", "apreflight", "aruns", "get_run", "launch", "preflight", "runs",
     ),
+    "orchestrator.api.executor": ("Executor",),
     "orchestrator.api.failure": ("RemoteError",),
     "orchestrator.api.job_handle": ("Job",),
     "orchestrator.api.remote_function": ("RemoteFunction", "function", "run", "submit"),

@@ -13,11 +13,12 @@ from orchestrator.api.run import AsyncRun, OnEvent, Run
 from orchestrator.api.status import RunStatus
 from orchestrator.logs.log_line import LogLine
 from orchestrator.logs.stream import Channel
+from orchestrator.util.frontend import Shown
 
 T = TypeVar("T")
 
 
-class Job(Generic[T]):
+class Job(Shown, Generic[T]):
     """A call of a function on every rank; returned by `submit`.
 
     `await job` gives its results in any event loop, as `result()` does where there is none. It is a run

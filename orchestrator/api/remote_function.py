@@ -147,9 +147,8 @@ def _launch(
     trust: bool,
 ) -> Run:
     """Launch the call; return its run once that has ended, or with the option `detach` once it runs."""
-    _refuse_inside_a_rank()
-    while isinstance(function, RemoteFunction):
-        function = function._call
+    refuse_inside_a_rank()
+    function = unwrapped(function)
     kwargs = _without_options(function, args, options)
     interrupts = Interrupts()
     with (
@@ -222,7 +221,14 @@ def _check_options(options: Mapping[str, Any]) -> None:
         raise TypeError(f"no option {name!r}" + (f"; did you mean {near!r}?" if near else ""))
 
 
-def _refuse_inside_a_rank() -> None:
+def unwrapped(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the function itself, if it is decorated."""
+    while isinstance(function, RemoteFunction):
+        function = function._call
+    return function
+
+
+def refuse_inside_a_rank() -> None:
     """Raise UsageError in a process that a run has started: a rank that launches would never end."""
     if MARK in os.environ or {"ORCH_RUN", "RANK"} <= os.environ.keys():
         raise UsageError(

@@ -14,6 +14,7 @@ from orchestrator.errors import NodeError, OrchError, UsageError
 from orchestrator.runs.connections import connections_to
 from orchestrator.runs.folder import RESULTS
 from orchestrator.runs.saved_run import SavedRun
+from orchestrator.util.frontend import Shown
 
 T = TypeVar("T")
 
@@ -22,7 +23,7 @@ class NoResult(OrchError, LookupError):
     """A rank has returned nothing: it failed, was stopped, or left by `sys.exit`."""
 
 
-class Results(Generic[T]):
+class Results(Shown, Generic[T]):
     """What the ranks returned: `results[0]`, `results.rank(5)`, `results.by_node["node1"]`.
 
     Iteration yields the values in the order of the ranks, without those that returned nothing. A value is
@@ -38,6 +39,11 @@ class Results(Generic[T]):
         self._node_of = {rank: node.name for node in saved.plan.nodes for rank in node.ranks}
         self._files: dict[int, ValueFile] = {}
         self._values: dict[int, T] = {}
+
+    @property
+    def run(self) -> str:
+        """The name of the run."""
+        return self._run
 
     @property
     def ranks(self) -> tuple[int, ...]:

@@ -72,6 +72,23 @@ def count_gpus(host: Host, facts: Facts, job: Job) -> int:
     return devices_of(host, facts, job).gpus
 
 
+def gpu_indices(host: Host, facts: Facts, job: Job) -> tuple[int, ...]:
+    """Return the indices of the GPUs that the ranks of a node see. Raises PlanError if it lacks what it is
+    asked for, or a variable there names GPUs by UUID.
+    """
+    wanted, asked = _wanted(host, job)
+    seen = _Seen({**facts.environment, **host.env, **job.environment}, facts)
+    is_choice = wanted.gpus is not None or wanted.without
+    names = _choose(host.name, asked, wanted, seen) if is_choice else seen.names
+    if not all(name.isdecimal() for name in names):
+        raise PlanError(
+            f"{seen.variable}={quoted(','.join(names))} names GPUs there by UUID, which have no index",
+            node=host.name,
+            remedy=f"set {seen.variable} to indices in the inventory's env",
+        )
+    return tuple(map(int, names))
+
+
 def _wanted(host: Host, job: Job) -> tuple[Selection, str]:
     """Return what to start on a node, and the words that ask for it.
 

@@ -5,11 +5,14 @@ The library reaches this module through `util/frontend.py`.
 
 from __future__ import annotations
 
+import reprlib
 import time
 from collections.abc import Callable
 from typing import Any
 
+from orchestrator.api.job_handle import Job
 from orchestrator.api.result import Result
+from orchestrator.api.results import Results
 from orchestrator.api.run import Run
 from orchestrator.api.status import RunStatus, known_status
 from orchestrator.diagnose import Diagnosis
@@ -17,9 +20,15 @@ from orchestrator.errors import OrchError
 from orchestrator.preflight.report import Report
 from orchestrator.ui import preflight, status
 from orchestrator.ui.cell import CellDisplay, in_kernel, publisher
+from orchestrator.ui.html import bold, document, line, table
 from orchestrator.ui.html_diagnosis import diagnosis_html, diagnosis_text
 from orchestrator.ui.html_preflight import report_html
 from orchestrator.ui.html_run import result_html, result_text, status_html
+from orchestrator.util.text import counted
+
+_MAX_RANKS = 32
+_REPR = reprlib.Repr()
+_REPR.maxstring = _REPR.maxother = 300
 
 
 def _run_html(run: Run) -> str | None:
@@ -31,11 +40,34 @@ def _run_html(run: Run) -> str | None:
         return None
 
 
+def _results_html(results: Results[Any]) -> str:
+    """Return the values of the first ranks, shortened."""
+    ranks = results.ranks
+    rows = [
+        (f"r{rank}", results.node_of(rank), _short(results, rank)) for rank in ranks[:_MAX_RANKS]
+    ]
+    left = len(ranks) - len(rows)
+    return document(
+        line(bold(f"run {results.run}"), f": results of {counted(len(ranks), 'rank')}"),
+        table(("RANK", "NODE", "RESULT"), rows),
+        line(f"and {counted(left, 'more rank')}") if left else "",
+    )
+
+
+def _short(results: Results[Any], rank: int) -> str:
+    try:
+        return _REPR.repr(results.rank(rank))
+    except OrchError as error:
+        return str(error)
+
+
 _RENDERERS: dict[type, Callable[[Any], str | None]] = {
     Diagnosis: diagnosis_html,
     Report: report_html,
     Result: result_html,
     Run: _run_html,
+    Job: lambda job: _run_html(job.run),
+    Results: _results_html,
     RunStatus: status_html,
 }
 

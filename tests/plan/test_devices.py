@@ -11,7 +11,7 @@ import pytest
 from orchestrator.errors import PlanError
 from orchestrator.inventory.devices import Devices as Value
 from orchestrator.plan import Facts, Job
-from orchestrator.plan.devices import Devices, assign_devices, devices_of
+from orchestrator.plan.devices import Devices, assign_devices, devices_of, gpu_indices
 
 from .helpers import facts, host
 
@@ -52,6 +52,31 @@ def test_devices_of_a_node_with_eight_gpus(
     value: Value, nproc: int | str | None, found: Devices
 ) -> None:
     assert devices_of(host("a", devices=value), node(), Job("t.py", devices=nproc)) == found
+
+
+@pytest.mark.parametrize(
+    ("value", "variable", "found"),
+    [
+        (2, None, (0, 1, 2, 3)),
+        ("auto", None, (0, 1, 2, 3)),
+        ("auto", "2,0", (2, 0)),
+        ("^1", None, (0, 2, 3)),
+        ((3, 1), None, (3, 1)),
+        ("cpu:4", None, ()),
+    ],
+)
+def test_gpu_indices_are_those_that_ranks_see(
+    value: Value, variable: str | None, found: tuple[int, ...]
+) -> None:
+    environment = {} if variable is None else cuda(variable)
+    assert gpu_indices(host("a", devices=value), node(4, environment), Job("t.py")) == found
+
+
+def test_gpu_indices_of_uuids_are_refused() -> None:
+    with pytest.raises(
+        PlanError, match="CUDA_VISIBLE_DEVICES='GPU-1,GPU-2' names GPUs there by UUID"
+    ):
+        gpu_indices(host("a"), node(4, cuda("GPU-1,GPU-2")), Job("t.py"))
 
 
 def test_nproc_of_one_node_wins_over_that_of_all() -> None:

@@ -13,8 +13,10 @@ import pytest
 
 import orchestrator
 from orchestrator.api.result import Result
+from orchestrator.api.results import Results
 from orchestrator.api.run import Run
 from orchestrator.diagnose import Source, diagnose
+from orchestrator.errors import OrchError
 from orchestrator.preflight.model import Status
 from orchestrator.ui import notebook
 from orchestrator.util.frontend import Shown
@@ -95,6 +97,28 @@ def test_diagnosis_has_cause_and_fix() -> None:
     assert "fix" in text and "orch preflight --only disk" in text
     assert pretty(found).splitlines()[0] == "the disk is full (likely) · job.log"
     assert shown(diagnose([])) == pretty(diagnose([])) == "no known problem found"
+
+
+def test_results_have_a_row_for_each_rank_shortened(tmp_path: Path) -> None:
+    class Fake(Results[Any]):
+        run = "a-run"
+        ranks = tuple(range(40))
+
+        def __init__(self) -> None:
+            pass
+
+        def node_of(self, rank: int) -> str:
+            return f"node{rank}"
+
+        def rank(self, rank: int) -> Any:
+            if rank == 2:
+                raise OrchError("it is pickled")
+            return {"loss": 0.5, "text": HOSTILE * 100}
+
+    text = shown(Fake())
+    assert text.startswith("run a-run: results of 40 ranks") and text.endswith("and 8 more ranks")
+    assert "r2node2it is pickled" in text and "r31node31{'loss': 0.5" in text
+    assert len(text) < 15_000
 
 
 def test_run_that_was_removed_is_shown_as_its_repr(tmp_path: Path) -> None:
