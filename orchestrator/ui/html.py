@@ -22,9 +22,9 @@ _STYLES = {
 _FRAME = "max-width:100%;line-height:1.4"
 _SCROLL = "max-width:100%;overflow-x:auto"
 _CELL = "text-align:left;vertical-align:top;padding:1px 12px 1px 0;"
-_WRAP = "white-space:normal;overflow-wrap:anywhere;min-width:8em"
+_WRAP = "white-space:normal;overflow-wrap:anywhere;min-width:5em"
 _PRE = (
-    "margin:4px 0;padding:4px 8px;border-left:2px solid;opacity:.9;max-height:24em;overflow:auto;"
+    "margin:4px 0;padding:4px 8px;border-left:2px solid;opacity:.9;"
     "white-space:pre-wrap;overflow-wrap:anywhere;background:none;color:inherit"
 )
 _MAX_TEXT = 20_000  # characters of one text

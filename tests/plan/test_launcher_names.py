@@ -24,6 +24,7 @@ ALLOWED = {
     ("api/other_launchers.py", "python"): _FOREIGN,
     ("api/other_launchers.py", "torchrun"): _FOREIGN,
     ("api/defaults/keys.py", "python"): _INTERPRETER,
+    ("api/executor.py", "direct"): "a call has one rank, which needs no launcher",
     ("api/hosts.py", "python"): _INTERPRETER,
     ("api/program.py", "python"): _INTERPRETER,
     ("inventory/problems.py", "python"): "a key of the inventory",
