@@ -254,6 +254,33 @@ class Resumed(Event):
 
 
 @dataclass(frozen=True)
+class Straggling(Event):
+    """The other ranks of the run wait for `ranks`, on `nodes`, at each step.
+
+    `kind` is what they do meanwhile (`run`, `sleep`, `disk` ...), `network` if their connections are slow,
+    or `steps` if ranks that do not wait for each other advance at different speeds; `does` is that in
+    words. `share` is the part of the time (0 to 1) that is lost, `seconds` that of a step (None: unknown).
+    `place` is where the ranks are in their code: `load (train.py:42)`, or empty.
+    """
+
+    ranks: tuple[int, ...]
+    nodes: tuple[str, ...]
+    kind: str
+    does: str
+    share: float
+    seconds: float | None
+    place: str
+
+
+@dataclass(frozen=True)
+class CaughtUp(Event):
+    """The others no longer wait for `ranks`, which were reported as `Straggling` on `nodes`."""
+
+    ranks: tuple[int, ...]
+    nodes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class NodeLost(Event):
     """The connection to `node` broke; the job keeps running there, and orch tries to reconnect.
 

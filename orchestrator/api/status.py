@@ -86,7 +86,7 @@ class RunStatus(Shown):
     lost); `summary` says why. `began` and `ended` are seconds since the epoch, `logs` is the folder of
     its logs on this machine, and `controller` is None if it has none. `verdict` is why it failed, if it
     did; `failed` are the attempts before the current one, and `files` what the run had written in the main
-    node's working folder when it ended.
+    node's working folder when it ended. `stragglers` are the ranks that the others wait for now.
     """
 
     run: str
@@ -102,6 +102,7 @@ class RunStatus(Shown):
     verdict: events.Explained | None = None
     failed: tuple[AttemptStatus, ...] = ()
     files: events.FilesWritten | None = None
+    stragglers: tuple[events.Straggling, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -154,6 +155,7 @@ def status_of(saved: SavedRun) -> RunStatus:
             for number, attempt in enumerate(saved.failed, start=1)
         ),
         files=known.files if saved.has_ended else None,
+        stragglers=() if saved.has_ended else tuple(known.stragglers.values()),
     )
 
 

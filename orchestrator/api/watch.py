@@ -127,6 +127,7 @@ def _past(log: list[LoggedEvent]) -> Iterator[events.Event]:
             yield events.Following(node.name)
     if state.stalled is not None:
         yield state.stalled
+    yield from state.stragglers.values()
 
 
 def _all_pieces(saved: SavedRun, replay: Replay, has_ended: bool) -> Iterator[Piece]:

@@ -20,6 +20,8 @@ _MESSAGES: dict[type[events.Event], tuple[int, str]] = {
     events.Restarting: (INFO, "attempt {attempt} of {of}, because {because}"),
     events.Stalled: (INFO, "no progress for {seconds:g} s"),
     events.Resumed: (INFO, "progress again after {seconds:g} s"),
+    events.Straggling: (INFO, "ranks {ranks} hold up the others for {share:.0%} of the time"),
+    events.CaughtUp: (INFO, "ranks {ranks} no longer hold up the others"),
     events.NodeLost: (INFO, "no connection: {cause}"),
     events.NodeBack: (INFO, "connected again after {seconds:.1f} s"),
     events.NodeGone: (INFO, "counts as failed: {why}"),

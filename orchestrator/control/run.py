@@ -24,6 +24,7 @@ from orchestrator.control.keepalive import renew_lease, replace_silent_agent
 from orchestrator.control.membership import Membership
 from orchestrator.control.node_loss import find_lost_nodes, watch_nodes
 from orchestrator.control.stall import StallWatch
+from orchestrator.control.stragglers import StragglerWatch
 from orchestrator.control.takeover import TakeoverHistory
 from orchestrator.control.verdict import Verdict, all_ended, find_stop
 from orchestrator.node.reasons import StopReason
@@ -74,13 +75,16 @@ class Run:
         self._stopped: Stop | None = None
         self._history = TakeoverHistory(restarts_itself=self._plan.restarts_itself)
         self.followers = [
-            Follower(node, connection, record, emit, partial(self._note_news, index))
+            Follower(node, connection, record, self._pass_on, partial(self._note_news, index))
             for index, (node, connection) in enumerate(
                 zip(self._plan.nodes, connections, strict=True)
             )
         ]
         self._inquiry = Inquiry(record.logs, self.followers)
         self._failed = asyncio.Event()
+        self._stragglers = StragglerWatch(
+            self.followers, self._plan, emit, record.state().stragglers.values()
+        )
         # What earlier controllers found out about nodes that do not answer.
         known = record.state().nodes
         self._members: Membership | None = None
@@ -192,6 +196,8 @@ class Run:
             yield self._watch_time_limit(settings.timeout)
         if settings.stall is not None:
             yield self._watch_stalls(settings.stall)
+        if self._plan.world_size > 1:
+            yield self._stragglers.watch()
         gpus = GpuWatch(self._record.folder, self._emit)
         for node in self.followers:
             yield gpus.watch(node)
@@ -351,6 +357,10 @@ class Run:
             await asyncio.sleep(_END_POLL_INTERVAL)
 
     # -- what is known -------------------------------------------------------------------------
+
+    def _pass_on(self, event: events.Event) -> None:
+        self._stragglers.note(event)
+        self._emit(event)
 
     def _note_news(self, index: int) -> None:
         self._history.observe(self.followers[index].state)

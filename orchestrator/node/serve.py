@@ -35,6 +35,7 @@ The verbs of a run's life; `run` and `node` name it, and `limit` is the seconds 
             offset, length: see `function_call.py`
     sweep   run, node -> {"left": [pid], "time": seconds since the epoch, when it began}
     evidence  limit, run, node, attempt, rank, killed, workdir: see `evidence.py`
+    activity  run, node, paths -> what its ranks have done since the first question: see `activity.py`
     gpus    limit, visible (CUDA_VISIBLE_DEVICES or null) -> {"gpus", "answered"}: see `gpus.py`
     stacks  limit, run, node, brief: see `stacks.py`
     changed limit, run, node, workdir, since, and optionally after (a path): see `changed.py`
@@ -68,6 +69,7 @@ from . import (
     supervise,
     trial,
 )
+from .activity import Sampler
 from .facts import facts
 from .follow import Follower
 from .machine import Place
@@ -88,6 +90,7 @@ class Agent:
         self._locks: List[int] = []  # of reserved ports: passed on to the supervisor
         self._placings: Dict[str, Placing] = {}  # by run
         self._places: Dict[str, Place] = {}  # by run
+        self._samplers: Dict[str, Sampler] = {}  # by the run's folder
         self._trials: Dict[str, str] = {}  # run -> node: they end with the conversation
         self._buffer = b""
         self._verbs: Dict[str, Callable[..., Any]] = {
@@ -110,6 +113,7 @@ class Agent:
             "fits": environment.fits,
             "start": self._start,
             "heard": lambda run, node: {"renewed": lease.renew(files.run_directory(run, node))},
+            "activity": self._activity,
             "stop": self._stop,
             "restart_rank": supervise.restart_rank,
             "sweep": self._sweep,
@@ -141,7 +145,8 @@ class Agent:
             if self._unsent:
                 poll.register(1, select.POLLOUT)
             paused = len(self._unsent) > _MAX_UNSENT_BYTES
-            waited: List[Union[Follower, Task]] = list(self._tasks.values())
+            waited: List[Union[Follower, Task, Sampler]] = list(self._tasks.values())
+            waited += self._samplers.values()
             waited += [] if paused else self._followers.values()
             for descriptor in itertools.chain(*(each.descriptors() for each in waited)):
                 poll.register(descriptor, select.POLLIN)
@@ -153,6 +158,7 @@ class Agent:
             if not paused:
                 self._advance_followers()
             self._advance_tasks()
+            self._advance_samplers()
 
     def _send(self, header: Dict[str, Any], payload: bytes = b"") -> None:
         header = dict(header, n=len(payload)) if payload else header
@@ -237,6 +243,12 @@ class Agent:
         alive = supervise.request_stop(files.run_directory(run, node), grace, reason, detail)
         return {"alive": alive, "time": asked}
 
+    def _activity(self, run: str, node: str, paths: bool) -> Dict[str, Any]:
+        directory = files.run_directory(run, node)
+        if directory not in self._samplers:
+            self._samplers[directory] = Sampler(directory)
+        return self._samplers[directory].report(paths)
+
     def _sweep(self, run: str, node: str) -> Dict[str, Any]:
         """Kill what is left of a run that has lost its supervisor."""
         began = time.time()
@@ -290,6 +302,13 @@ class Agent:
                 self._send({"id": number, "ok": None})
             follower.close()
             del self._followers[number]
+
+    def _advance_samplers(self) -> None:
+        for directory, sampler in list(self._samplers.items()):
+            sampler.step()
+            if sampler.is_over:
+                sampler.close()
+                del self._samplers[directory]
 
 
 def main() -> None:

@@ -98,7 +98,7 @@ def _within(place: str, kind: Any, value: Any) -> Any:
         raise
 
 
-def _call(kind: Any, *args: Any, **fields: Any) -> Any:
+def _call(kind: Any, /, *args: Any, **fields: Any) -> Any:
     try:
         return kind(*args, **fields)
     except (ValueError, OverflowError) as error:  # from an enum, or a dataclass with checks

@@ -49,6 +49,7 @@ class RunState:
     """A run; `ranks` has the last rank by node and local rank.
 
     `stopping` is why its nodes were asked to stop, `stalled` why it makes no progress, None if it does.
+    `stragglers` are the ranks that the others wait for now, by their numbers.
     `uneven` are files that only some nodes had when it began, `files` those that it had written when it
     ended, None if there are none or the number is unknown.
     """
@@ -57,6 +58,7 @@ class RunState:
     ranks: dict[tuple[str, int], RankState] = field(default_factory=dict)
     stopping: Stop | None = None
     stalled: events.Stalled | None = None
+    stragglers: dict[tuple[int, ...], events.Straggling] = field(default_factory=dict)
     files: events.FilesWritten | None = None
     warnings: list[str] = field(default_factory=list)
     uneven: list[events.Uneven] = field(default_factory=list)
@@ -96,6 +98,7 @@ class RunState:
                 self.stopping = event.stop
             case events.Restarting():  # nodes and ranks are reported again
                 self.stopping = self.stalled = None
+                self.stragglers.clear()
                 self.uneven.clear()
                 self.nodes.clear()
                 self.ranks.clear()
@@ -103,6 +106,10 @@ class RunState:
                 self.stalled = event
             case events.Resumed():
                 self.stalled = None
+            case events.Straggling():
+                self.stragglers[event.ranks] = event
+            case events.CaughtUp():
+                self.stragglers.pop(event.ranks, None)
             case events.FilesWritten():
                 self.files = event
             case events.Warned():

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator import events
+from orchestrator.hangs.locations import rank_label
 from orchestrator.inventory.ranges import fold
 from orchestrator.logs.stream import Stream
 from orchestrator.node.reasons import StopReason
@@ -143,6 +144,26 @@ def resumed(event: events.Resumed) -> str:
     return f"progress resumed after {duration(event.seconds)}"
 
 
+def straggling(event: events.Straggling) -> str:
+    """Return which ranks hold up the others, how, and where they are in their code."""
+    one = len(event.ranks) == 1
+    who = f"{rank_label(event.ranks)} on {fold(event.nodes)}"
+    if event.kind == "network":
+        return f"{fold(event.nodes)}: {event.does}"
+    if event.kind == "steps":
+        return f"{who} {'is' if one else 'are'} slower than the others: {event.does}"
+    share = f"{event.share:.0%} of the time"
+    lost = share if event.seconds is None else f"{event.seconds:.2f} s a step ({share})"
+    place = f": {event.place}" if event.place else ""
+    return f"{who} hold{'s' if one else ''} up the others: {event.does} {lost} longer{place}"
+
+
+def caught_up(event: events.CaughtUp) -> str:
+    """Return that ranks no longer hold up the others."""
+    verb = "holds" if len(event.ranks) == 1 else "hold"
+    return f"{rank_label(event.ranks)} on {fold(event.nodes)} no longer {verb} up the others"
+
+
 def node_lost(event: events.NodeLost) -> str:
     """Return that a connection broke, and that the ranks there keep running."""
     cause = first_line(event.cause) or "the connection broke"
@@ -214,6 +235,8 @@ _NOTICES: dict[type, tuple[Callable[[Any], str], str]] = {
     events.Restarting: (restarting, "yellow"),
     events.Stalled: (stalled, "yellow"),
     events.Resumed: (resumed, "green"),
+    events.Straggling: (straggling, "yellow"),
+    events.CaughtUp: (caught_up, "green"),
     events.NodeLost: (node_lost, "yellow"),
     events.NodeLeft: (node_left, "yellow"),
     events.NodeBack: (node_back, "green"),

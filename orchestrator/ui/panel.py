@@ -90,6 +90,7 @@ class Panel:
         self._rate = _Rate()
         self._state = ""
         self._notice: tuple[str, str, float] | None = None
+        self._slow: dict[tuple[int, ...], str] = {}  # what holds up the run now, by the ranks
         self._lock = threading.Lock()
 
     def update(self, event: events.Event) -> None:
@@ -123,6 +124,13 @@ class Panel:
                     self._note(f"stalled: {event.suspect or ' · '.join(event.stacks)}", "yellow")
                 case events.Resumed():
                     self._note(messages.resumed(event), "green")
+                case events.Straggling():
+                    self._slow[event.ranks] = messages.straggling(event)
+                case events.CaughtUp():
+                    self._slow.pop(event.ranks, None)
+                    self._note(messages.caught_up(event), "green")
+                case events.Restarting():
+                    self._slow.clear()
                 case events.Warned():
                     self._note(event.message, "yellow")
                 case events.Ended():
@@ -173,10 +181,12 @@ class Panel:
             ]
 
     def _notice_row(self, now: float) -> Row | None:
-        if self._notice is None:
-            return None
-        text, style, noted_at = self._notice
-        return (("! " + text, style),) if now - noted_at < _NOTICE_DURATION else None
+        if self._notice is not None and now - self._notice[2] < _NOTICE_DURATION:
+            text, style, _ = self._notice
+            return (("! " + text, style),)
+        if self._slow and self._state != "ended":
+            return (("! " + " · ".join(map(first_line, self._slow.values())), SGR["yellow"]),)
+        return None
 
     def _head(self, width: int, now: float) -> Row:
         """Return the row of the run, without its least important parts if the terminal is narrow."""

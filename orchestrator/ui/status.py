@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 import time
 from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
@@ -28,7 +29,7 @@ _STYLES = {
 }
 _CAUSE_LABELS = {"unreachable": "cannot be reached", "left": "left the run"}
 _OTHER_LINES = 6  # of a screen, above and below the table
-_MIN_ROWS = 12
+_MIN_ROWS, _MIN_WIDTH = 12, 24
 
 _COLUMNS: tuple[tuple[str, int, bool], ...] = (  # title, when it is hidden, whether it has numbers
     ("NODE", 0, False),
@@ -73,6 +74,7 @@ def lines(
     return [
         *_heading(view, now),
         *_verdict(view, width or verdict.DEFAULT_WIDTH, colour=colour),
+        *_stragglers(view, width, colour=colour),
         *table(columns, width, colour=colour),
         *(f"\x1b[33m{line}\x1b[0m" if colour else line for line in node_causes(view.nodes)),
     ]
@@ -85,6 +87,17 @@ def rank_rows(view: RunStatus, now: float, max_rows: int | None) -> list[tuple[C
     """
     entries = [_Entry(node, rank) for node in view.nodes for rank in (node.ranks or (None,))]
     return [_cells(group, now) for group in _grouped(entries, max_rows)]
+
+
+def _stragglers(view: RunStatus, width: int | None, *, colour: bool) -> list[str]:
+    """Return which ranks hold up the others now, in lines of at most `width` columns."""
+    shown = []
+    for each in view.stragglers:
+        line = printable(first_line(messages.straggling(each)))
+        shown += textwrap.wrap(
+            line, max(_MIN_WIDTH, width or 10_000), subsequent_indent="  ", break_on_hyphens=False
+        )
+    return [f"\x1b[33m{line}\x1b[0m" if colour else line for line in shown]
 
 
 def node_causes(nodes: Sequence[NodeStatus]) -> list[str]:

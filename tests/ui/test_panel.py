@@ -288,3 +288,30 @@ def test_time_limit_is_shown_with_the_clock() -> None:
     made = Panel(make_context(2, job=Job("train.py")).plan, {}, limit=5400.0, clock=clock)
     clock.now += 65
     assert "· 1:05 of 1:30:00 ·" in texts(made)[0]
+
+
+SLOW = events.Straggling((2,), ("node1",), "run", "computes", 0.64, 0.21, "load (train.py:42)")
+
+
+def test_straggler_stays_in_the_panel_until_it_is_taken_back() -> None:
+    clock = Clock()
+    made = panel(clock=clock)
+    made.update(SLOW)
+    clock.now += 1000
+    text = "r2 on node1 holds up the others: computes 0.21 s a step (64% of the time) longer"
+    assert texts(made)[-1] == f"! {text}: load (train.py:42)"
+    made.update(events.Warned("something else"))
+    assert texts(made)[-1] == "! something else"
+    clock.now += 1000
+    assert texts(made)[-1].startswith(f"! {text}")
+    made.update(events.CaughtUp((2,), ("node1",)))
+    assert texts(made)[-1] == "! r2 on node1 no longer holds up the others"
+    clock.now += 1000
+    assert not texts(made)[-1].startswith("!")
+
+
+def test_straggler_is_forgotten_by_a_restart() -> None:
+    made = panel()
+    made.update(SLOW)
+    made.update(events.Restarting(2, 3, "rank 1 exited with 1"))
+    assert not any(text.startswith("!") for text in texts(made))

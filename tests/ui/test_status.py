@@ -10,6 +10,7 @@ from types import MappingProxyType
 
 import pytest
 
+from orchestrator import events
 from orchestrator.api.status import AttemptStatus, NodeStatus, RankStatus, RunStatus
 from orchestrator.runs.lock import Controller
 from orchestrator.ui.status import lines, show
@@ -161,3 +162,19 @@ def test_causes_of_unreachable_nodes_are_listed_once() -> None:
     shown = lines(run(8, strange=strange), NOW)
     assert shown[-1] == "node4 left the run: lost its launcher to SIGKILL"
     assert all(row.cause == "" for row in run(2).nodes)
+
+
+@pytest.mark.parametrize("width", [None, 40, 80, 160])
+def test_stragglers_are_shown_above_the_table(width: int | None) -> None:
+    slow = events.Straggling(
+        (2,), ("node0",), "run", "computes", 0.64, 0.21, "load (\x1b[2Jt.py:42)"
+    )
+    view = dataclasses.replace(run(1), stragglers=(slow,))
+    shown = lines(view, NOW, width, None if width is None else 24)
+    table = next(i for i, line in enumerate(shown) if line.startswith("NODE"))
+    about = " ".join(line.strip() for line in shown[3:table])
+    assert about.startswith(
+        "r2 on node0 holds up the others: computes 0.21 s a step (64% of the time)"
+    )
+    assert "\x1b" not in about
+    assert all(columns(line) <= (width or 1000) for line in shown[3:table])
