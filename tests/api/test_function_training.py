@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import resource
+import socket
 import sys
 from pathlib import Path
 from typing import Any, NoReturn
@@ -17,10 +19,26 @@ pytestmark = [pytest.mark.cluster, pytest.mark.torch]
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+def free_port() -> int:
+    """Return a port that the runs of other tests, in other homes, do not choose as well."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
 
 def run(function: Any, *args: Any, **options: Any) -> orch.Results[Any]:
     return orch.run(
-        function, *args, **{"local": 2, "launcher": "torchrun", "preflight": "off", **options}
+        function,
+        *args,
+        **{
+            "local": 2,
+            "launcher": "torchrun",
+            "main_port": free_port(),
+            "preflight": "off",
+            **options,
+        },
     )
 
 
@@ -59,6 +77,48 @@ def test_error_of_a_worker_is_raised_by_the_launcher(empty_project: Path) -> Non
 
     with pytest.raises(ValueError, match="abcdefg"):
         run(fail, local=1)
+
+
+def digits(epochs: int) -> float:
+    """Train as examples/digits_ddp.py does, and return its accuracy."""
+    import argparse
+
+    import digits_ddp
+    import torch
+    from digits import load, network
+
+    device = digits_ddp.join()
+    torch.manual_seed(0)
+    training, held_out = load()
+    args = argparse.Namespace(batch_size=64, lr=2e-3)
+    world_size = int(os.environ["WORLD_SIZE"])
+    sampler: Any = torch.utils.data.DistributedSampler(training, seed=0)
+    batches: Any = torch.utils.data.DataLoader(
+        training, args.batch_size // world_size, sampler=sampler
+    )
+    model = torch.nn.parallel.DistributedDataParallel(network().to(device))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=args.lr)
+    for epoch in range(epochs):
+        sampler.set_epoch(epoch)
+        digits_ddp.train(model, optimizer, batches, device)
+    share, _ = digits_ddp.accuracy(model.module, held_out, device)
+    torch.distributed.destroy_process_group()
+    return share
+
+
+def test_digits_as_a_function_are_as_accurate_as_the_script(
+    empty_project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(EXAMPLES)
+    launched = orch.launch(
+        "digits_ddp.py", "--epochs", 1, local=2, launcher="torchrun", preflight="off",
+        env={"OMP_NUM_THREADS": "1"}, main_port=free_port(),
+    )  # fmt: skip
+    output = "\n".join(line.text for line in launched.logs(rank=0))
+    found = re.search(r"accuracy ([\d.]+) % on 360", output)
+    assert found is not None, output
+    results = run(digits, 1, env={"OMP_NUM_THREADS": "1"})
+    assert {round(100 * share, 1) for share in results} == {float(found[1])}
 
 
 @pytest.mark.skipif(not os.environ.get("ORCH_RESULTS"), reason="not asked for: ORCH_RESULTS=all")

@@ -7,6 +7,7 @@ import functools
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -38,6 +39,12 @@ class BadColumnError(Exception):
         self.column = column
 
 
+def free_port() -> int:
+    """Return a port that the runs of other tests, in other homes, do not choose as well."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
 def run(function: Any, *args: Any, **options: Any) -> orch.Results[Any]:
     return orch.run(
         function, *args, **{"local": 2, "launcher": "direct", "preflight": "off", **options}
@@ -53,7 +60,7 @@ def test_run_returns_the_values_of_all_ranks_and_prints_their_lines(
         print("a is", a, flush=True)
         return Point(a * factor + b, os.environ["RANK"])
 
-    results = run(train, 3, b=4, launcher="torchrun")
+    results = run(train, 3, b=4, launcher="torchrun", main_port=free_port())
     assert list(results) == [Point(25, "0"), Point(25, "1")]
     assert results[1] == results.rank(1) == results.by_node["local1"][0]
     lines = capfd.readouterr().out.splitlines()  # a launcher may say more
