@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -69,6 +70,8 @@ cases:
 def main(argv: Sequence[str]) -> int:
     """Run the cases; return 1 if a bound is missed with --check, 2 if a case cannot run."""
     options = _parser().parse_args(argv)
+    # Also a `kill` takes the lab down.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     names = options.cases or list(CASES)
     if options.page and set(names) != set(CASES):
         print("bench: --page writes one run of all cases: name none", file=sys.stderr)

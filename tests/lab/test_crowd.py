@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,10 @@ from labkit.lab import Lab
 
 from .orch import orch, write
 
-pytestmark = pytest.mark.lab
+pytestmark = [
+    pytest.mark.lab,
+    pytest.mark.skipif("ORCH_HOSTS" not in os.environ, reason="ORCH_HOSTS=N is not set"),
+]
 
 SIZE = 40
 DOWN = (3, 17)
