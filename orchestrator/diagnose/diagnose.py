@@ -14,6 +14,7 @@ from orchestrator.diagnose.launcher_exits import signal_of
 from orchestrator.diagnose.model import Diagnosis, Evidence, Exit, Hit, Match, Place, Source
 from orchestrator.diagnose.scan import Scan
 from orchestrator.diagnose.signature import Kind, Signature
+from orchestrator.diagnose.signatures.python import LAST_LINE
 from orchestrator.diagnose.traceback import read_error_file
 from orchestrator.util.numbers import folded
 
@@ -47,9 +48,12 @@ def diagnose(
         scan.source(Source(f"kernel log of {node}", node=node), whole)
     exits = _merged(evidence.exits, scan.exits)
     explain_exits(exits, evidence, findings)
+    groups = findings.groups()
+    if any(_explains(group) for group in groups):
+        groups = [group for group in groups if group.signature is not LAST_LINE]
     hits = [
         _hit(group, scan.positions)
-        for group in findings.groups()
+        for group in groups
         if group.signature.id != "training.member-missing" or _is_member_missing(group)
     ]
     found = Diagnosis(_ordered(hits, evidence.exits, exits, scan.positions), exits)
@@ -66,6 +70,13 @@ def _merged(given: tuple[Exit, ...], reported: Collection[Exit]) -> tuple[Exit, 
     for end in given:
         by_rank.pop(end.rank, None)
     return (*given, *by_rank.values())
+
+
+def _explains(group: Group) -> bool:
+    """Tell whether a group says more about a failure than an exit status or a last line does."""
+    signature = group.signature
+    is_weak = signature is LAST_LINE or signature.id.startswith("exit.")
+    return not is_weak and signature.kind <= Kind.CASCADE and bool(group.standing)
 
 
 def _survived(hits: list[Hit], exits: Iterable[Exit]) -> list[Hit]:

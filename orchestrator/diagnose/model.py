@@ -152,6 +152,8 @@ class Hit:
         """How sure it is that this is the cause."""
         if self.kind is not Kind.ROOT or self.recovered:
             return Certainty.SYMPTOM
+        if self.signature.is_inferred:
+            return Certainty.LIKELY
         is_raised = self.error is not None and not self.is_logged
         is_seen = any(
             match.place.line == 0 for match in self.matches

@@ -19,7 +19,7 @@ from orchestrator.diagnose.model import Exit, Match, Place, PythonError, Source
 from orchestrator.diagnose.quoted import is_quoted
 from orchestrator.diagnose.recovery import Recovery
 from orchestrator.diagnose.signature import Kind, Signature
-from orchestrator.diagnose.signatures.python import EXCEPTION
+from orchestrator.diagnose.signatures.python import EXCEPTION, LAST_LINE
 from orchestrator.diagnose.table import Rule, Rules, rules
 from orchestrator.diagnose.traceback import (
     FRAME,
@@ -27,10 +27,12 @@ from orchestrator.diagnose.traceback import (
     TITLE,
     Raised,
     Traceback,
+    is_exception,
     opens_traceback,
 )
 
 BLOCK = 256 * 1024
+_ANY_BYTE = frozenset(range(256))
 _DIGITS = b"0123456789."
 _OPENERS = tuple(text.encode() for text in (TITLE, FRAME, *HARMLESS, *SUMMARY_OPENERS, *MARKERS))
 _PREFIX = 48  # characters at the start of a line, in which digits may distinguish ranks
@@ -55,12 +57,13 @@ class Scan:
         self.positions: dict[str, int] = {}
         self._findings = findings
         self._rules = rules(extra)
-        self._texts = [(text, text.translate(None, _DIGITS)) for text in (*_OPENERS, *self._rules)]
+        shapes = [(text, text.translate(None, _DIGITS)) for text in (*_OPENERS, *self._rules)]
+        self._texts = [(text, shape, frozenset(shape)) for text, shape in shapes]
         self._source = Source("")
         self._tracebacks: dict[Label, Traceback] = {}
         self._summaries: dict[Label, Summary] = {}
         self._idle = 0
-        self._before = b""  # the line before the current one
+        self._in_traceback = 0  # the last line that belongs to a traceback
         self._openers: list[bytes] = []  # those in the current block
         self._near: Rules = self._rules  # those that may match a line of the current block
         self._shapes: dict[bytes, Group | None] = {}
@@ -77,12 +80,15 @@ class Scan:
         self._shapes.clear()
         self._recovery.start(source.name)
         self._leads = []
-        number, offset = 1, 0
+        self._in_traceback = 0
+        number, offset, last = 1, 0, 1
         for block in blocks(chunks):
+            last = number + block.count(b"\n", 0, len(block.rstrip()))
             self._block(block, number, offset)
             number += block.count(b"\n")
             offset += len(block)
         self._close(len(self._lines))
+        self._last_line(last, offset)
         if stage.is_silent(self._lines[-_END:]):
             end = self._lines.rstrip().rpartition(b"\n")[2]
             line = parse_line(end)
@@ -90,6 +96,15 @@ class Scan:
             self._findings.add(stage.SILENT, match(place, line.text))
         self._lines = b""
         self.leads += self._leads
+
+    def _last_line(self, number: int, offset: int) -> None:
+        """Add the exception that the last line of the source names, if nothing else explains it."""
+        raw = self._lines.rstrip().rpartition(b"\n")[2]
+        line = parse_line(raw)
+        if number <= self._in_traceback or len(raw) > MAX_TEXT or not is_exception(line.text):
+            return
+        if _best(line.text, self._rules) is None and not Recovery.is_announced(line.text):
+            self._findings.add(LAST_LINE, match(self._place(line, number, offset), line.text))
 
     def error(
         self, error: PythonError, place: Place, *, is_logged: bool = False, at: int = 0
@@ -124,7 +139,11 @@ class Scan:
         # Each state of a progress bar becomes a line; no byte moves.
         lines = block.replace(b"\r\n", b" \n").replace(b"\r", b"\n")
         shapes = b"\n".join(set(lines.translate(None, _DIGITS).split(b"\n")))
-        texts = [text for text, shape in self._texts if shape in shapes]
+        # A line without end has few different bytes, or no spaces: most texts cannot be in it.
+        bytes_here = set(shapes) if len(shapes) > BLOCK // 2 else _ANY_BYTE
+        texts = [
+            text for text, shape, needed in self._texts if needed <= bytes_here and shape in shapes
+        ]
         self._near = {text: self._rules[text] for text in texts if text in self._rules}
         self._openers = [text for text in texts if text in _OPENERS]
         at, self._block_start, first_number = 0, offset, number
@@ -137,7 +156,6 @@ class Scan:
             while True:
                 end = lines.find(b"\n", at)
                 end = len(lines) if end < 0 else end
-                self._before = lines[max(0, at - _CONTEXT) : max(0, at - 1)].rpartition(b"\n")[2]
                 self._line(lines[at:end], number, offset + at)
                 number += block.count(b"\n", at, end + 1)
                 at = end + 1
@@ -195,11 +213,13 @@ class Scan:
         if traceback is None and has_room and opens_traceback(text):
             traceback = self._tracebacks[label] = Traceback()
         if traceback is not None and not traceback.is_foreign(text):
-            self._idle = 0
-            previous = parse_line(self._before)
+            self._idle, self._in_traceback = 0, number
+            at = offset - self._block_start
+            held = self._lines[max(0, at - _CONTEXT) : max(0, at - 1)]
+            previous = parse_line(held.rpartition(b"\n")[2])
             before = previous.text if previous.label == label else ""
             raised = traceback.feed(text, self._place(line, number, offset), before)
-            self._add_raised(raised, offset - self._block_start)
+            self._add_raised(raised, at)
             if traceback.reading:
                 return
             del self._tracebacks[label]

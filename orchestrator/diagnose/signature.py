@@ -32,11 +32,12 @@ class Signature:
     the preflight check that would have reported it before the launch. `is_survivable`: programs also print
     this about optional features, so on a line of its own it counts less than the exception or the signal
     that ended the rank. `is_general`: it only says that something failed; on a line that another
-    signature matches it does not count, and others of its kind precede it. `undone_by` is a text, as a
-    regular expression, of a later line which says that it succeeded after all. `orch_fix` is what a user of
-    orch does, if that differs from `fix`. `file` is the file of a site's signature, None for orch's own.
-    `asks` says what on the node may explain it, which orch looks at in a run of its own (a file each in
-    `control/looks`): places, limits, memory, ports, locks, gpus, xids, clocks.
+    signature matches it does not count, and others of its kind precede it. `is_inferred`: the text fits
+    other causes too, so even an exception that was raised makes the cause no more than likely. `undone_by`
+    is a text, as a regular expression, of a later line which says that it succeeded after all. `orch_fix`
+    is what a user of orch does, if that differs from `fix`. `file` is the file of a site's signature, None
+    for orch's own. `asks` says what on the node may explain it, which orch looks at in a run of its own (a
+    file each in `control/looks`): places, limits, memory, ports, locks, gpus, xids, clocks.
     """
 
     id: str
@@ -49,6 +50,7 @@ class Signature:
     check: str | None = None
     is_survivable: bool = False
     is_general: bool = False
+    is_inferred: bool = False
     undone_by: str | None = None
     orch_fix: str | None = None
     file: str | None = None

@@ -53,7 +53,7 @@ FAMILIES: Mapping[str, tuple[Signature, ...]] = {
     "Compiled extensions and libraries": extensions.SIGNATURES,
     "Data": data.SIGNATURES,
     "What ranks did before a collective timed out": stage.SIGNATURES,
-    "Python": (*python.SIGNATURES, python.EXCEPTION),
+    "Python": (*python.SIGNATURES, python.LAST_LINE, python.EXCEPTION),
     "Memory, data loaders, limits": memory.SIGNATURES,
     "GPUs": cuda.SIGNATURES,
     "Storage": storage.SIGNATURES,

@@ -80,6 +80,12 @@ def opens_traceback(text: str) -> bool:
     return text.endswith(HEADER) or Unboxed().line(text) != text or _FRAME.match(text) is not None
 
 
+def is_exception(text: str) -> bool:
+    """Tell whether a line names an exception, with a message, as the last line of a traceback does."""
+    found = _EXCEPTION.match(text)
+    return found is not None and bool(found["message"]) and _SURELY.match(text) is not None
+
+
 class Traceback:
     """Reads the tracebacks of one program from its lines, and returns each exception once it is complete.
 

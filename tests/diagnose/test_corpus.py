@@ -94,6 +94,7 @@ def test_text_that_was_cut_has_no_other_cause(part: str) -> None:
             best = found.verdict
             others = {
                 "python.exception",
+                "python.last-line",
                 "exit.code",
                 "state.mismatch",
             }  # less is known, nothing wrong

@@ -12,6 +12,7 @@ TEXTS = Path(__file__).parent.parent / "recorded" / "failures"
 
 # Printed by software that was made to fail: tests/recorded/failures/cases.py.
 PRINTED = {
+    "traceback-switched-off": "python.last-line",
     "accelerate-config-keys": "accelerate.unknown-key",
     "accelerate-config-missing": "accelerate.no-config",
     "accelerate-option-unknown": "accelerate.option",

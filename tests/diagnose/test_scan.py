@@ -7,10 +7,11 @@ import time
 import tracemalloc
 from collections.abc import Iterator
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.diagnose import Diagnosis, Source, diagnose
+from orchestrator.diagnose import Certainty, Diagnosis, Source, diagnose
 from orchestrator.diagnose.findings import MAX_TEXT
 from orchestrator.diagnose.scan import BLOCK, blocks
 
@@ -133,3 +134,40 @@ def test_scan_reads_ordinary_output_fast() -> None:
     start = time.process_time()
     diagnose([(Source("log"), flood(line, 64 << 20))])
     assert 64 / (time.process_time() - start) > 100  # MiB a second of processor time
+
+
+@pytest.mark.parametrize(
+    "last", [b"XError: bad plan 7\n", b"[rank1]: lib.core.XError: bad plan\n\n", b"XError: bad"]
+)
+def test_scan_takes_an_exception_at_the_end_for_the_likely_cause(last: bytes) -> None:
+    (hit,) = read(b"step 1 loss 2.3\n", last).hits
+    assert (hit.signature.id, hit.first.place.line) == ("python.last-line", 2)
+    assert hit.certainty is Certainty.LIKELY
+
+
+@pytest.mark.parametrize(
+    "log",
+    [
+        b"XError: bad plan\nsaved the model\n",  # the program went on
+        b"XError: bad plan, retrying\n",
+        b"INFO XError: bad plan\n",
+        b"Errors: 0\n",
+        b"Exception ignored in: <module>\nTraceback (most recent call last):\nXError: bad plan\n",
+        b"XError:\n",
+    ],
+)
+def test_scan_takes_no_other_line_for_an_exception_at_the_end(log: bytes) -> None:
+    assert read(log).verdict is None
+
+
+def test_scan_reads_the_end_of_a_traceback_once() -> None:
+    log = b'Traceback (most recent call last):\n  File "a.py", line 1, in f\nXError: bad plan\n'
+    (hit,) = read(log).hits
+    assert hit.signature.id == "python.exception"
+
+
+@pytest.mark.parametrize("piece", [b"x" * BLOCK, b"step 1 loss 2.3\n" * (BLOCK // 16)])
+def test_scan_of_what_has_few_different_bytes_is_fast(piece: bytes) -> None:
+    start = time.process_time()
+    assert read(*[piece] * 32).hits == ()  # 8 MiB
+    assert time.process_time() - start < 8  # ten times what 100 MB in 10 s allows

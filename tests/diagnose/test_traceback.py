@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.diagnose import Diagnosis, Evidence, PythonError, Source, diagnose
+from orchestrator.diagnose import Certainty, Diagnosis, Evidence, PythonError, Source, diagnose
 from orchestrator.diagnose.traceback import read_error_file
 
 PRINTED = Path(__file__).parent.parent / "recorded" / "failures" / "printed"
@@ -231,5 +231,5 @@ def test_call_is_that_of_the_last_frame_outside_of_the_standard_library() -> Non
 FileNotFoundError: [Errno 2] No such file or directory: '/shared/step_100'
 """
     (hit,) = read(text).hits
-    assert hit.signature.id == "shared.removed"
+    assert (hit.signature.id, hit.certainty) == ("shared.removed", Certainty.LIKELY)
     assert hit.error is not None and hit.error.call == "shutil.rmtree"

@@ -154,6 +154,7 @@ SIGNATURES = (
         fix="`sudo modprobe nvidia-peermem` on the host; for ibv_reg_dmabuf_mr: NCCL_DMABUF_ENABLE=0; "
         "NCCL_NET_GDR_LEVEL=LOC does without, and shows whether it is that",
         check="ib.gdr",
+        is_survivable=True,
     ),
     Signature(
         id="nccl.ib-no-verbs",

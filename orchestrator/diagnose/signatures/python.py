@@ -15,6 +15,17 @@ EXCEPTION = Signature(
 )
 """Any exception that matches no row of the table."""
 
+LAST_LINE = Signature(
+    id="python.last-line",
+    meaning="the output ends with an exception",
+    cause="the script most likely raised it; its traceback is not in this log",
+    fix="look for the traceback in the standard error of the rank, and run with PYTHONUNBUFFERED=1",
+    is_survivable=True,
+    is_general=True,
+    is_inferred=True,
+)
+"""An exception without its traceback, as the last line of an output, that matches no row of the table."""
+
 SIGNATURES = (
     Signature(
         id="python.no-module",

@@ -50,6 +50,7 @@ SIGNATURES = (
         "shared storage",
         fix="let one rank move it (if rank == 0, then a barrier), and upgrade the library that saves it; "
         "on storage that nodes do not share, one rank of each node (transformers: save_on_each_node=True)",
+        is_inferred=True,
     ),
     Signature(
         id="shared.made",
@@ -62,6 +63,7 @@ SIGNATURES = (
         fix="use os.makedirs(path, exist_ok=True), or make it on rank 0 before a barrier; remove what an "
         "earlier run left",
         is_survivable=True,
+        is_inferred=True,
     ),
     Signature(
         id="shared.removed",
@@ -76,8 +78,9 @@ SIGNATURES = (
             r"\[Errno 116\] Stale file handle: '(?P<path>[^'\n]{0,400}(?:/\.cache/|\.lock)[^'\n]{0,400})'",
             r"\bOSError: \[Errno 16\] Device or resource busy: '(?P<path>[^'\n]{0,400}\.nfs[^'\n]{1,100})'",
         ),
-        cause="{path}: another rank, or an earlier run, removed it or wrote there at the same time",
-        fix="let rank 0 alone clean up, after a barrier",
+        cause="{path}: another rank removed it or wrote there at the same time, or it never existed",
+        fix="let rank 0 alone clean up, after a barrier; if it never existed, correct the path",
+        is_inferred=True,
     ),
     Signature(
         id="lock.left",

@@ -277,6 +277,14 @@ def work(rank): pass
 mp.spawn(work, nprocs=2)
 PY
 python train.py""",
+    "traceback-switched-off": """
+python3 - <<'PY'
+import sys
+class PlanError(Exception): pass
+sys.tracebacklimit = 0
+print("step 1 loss 2.31", flush=True)
+raise PlanError("no stage of the plan fits rank 0")
+PY""",
     "spawn-raises": """
 cat > train.py <<'PY'
 import torch.multiprocessing as mp
