@@ -148,7 +148,7 @@ def test_scan_takes_an_exception_at_the_end_for_the_likely_cause(last: bytes) ->
 @pytest.mark.parametrize(
     "log",
     [
-        b"XError: bad plan\nsaved the model\n",  # the program went on
+        b"XError: bad plan\nsaved the model\n",  # the program continued
         b"XError: bad plan, retrying\n",
         b"INFO XError: bad plan\n",
         b"Errors: 0\n",
