@@ -142,10 +142,14 @@ def find_suspects(intervals: Sequence[Interval]) -> list[Suspect]:
         peers = [total[other][kind] / numbers[other] for other in ranks if other != rank]
         noise = _noise(excess + _upper(peers), _upper(peers), numbers[rank])
         if excess >= max(_MIN_EXCESS, _SIGMAS * noise):
-            parts = [_excess({r: each[r] for r in ranks}, rank, kind) for each in intervals]
-            if sum(part > _PART * excess for part in parts) >= _MIN_AGREEING * len(parts):
-                mine = total[rank][kind] / numbers[rank]
-                found.append(Suspect(rank, kind, mine - statistics.median(peers)))
+            slow = [
+                each
+                for each in intervals
+                if _excess_among(each, ranks, rank, kind) > _PART * excess
+            ]
+            if len(slow) >= _MIN_AGREEING * len(intervals):
+                # Only they count: in the others, the ranks may not have begun to step.
+                found.append(Suspect(rank, kind, _more_than_usual(slow, ranks, rank, kind)))
     return sorted(found, key=lambda suspect: -suspect.share)
 
 
@@ -163,6 +167,21 @@ def _excess(samples: Interval, rank: int, kind: str) -> float:
     """Return the share of the time for which a rank does this more than nearly all others."""
     shares = {r: kinds.get(kind, 0) / max(1, sum(kinds.values())) for r, kinds in samples.items()}
     return shares.pop(rank) - _upper(list(shares.values()))
+
+
+def _excess_among(interval: Interval, ranks: Sequence[int], rank: int, kind: str) -> float:
+    return _excess({each: interval[each] for each in ranks}, rank, kind)
+
+
+def _more_than_usual(
+    intervals: Sequence[Interval], ranks: Sequence[int], rank: int, kind: str
+) -> float:
+    """Return the share of the time for which a rank does this more than a middle one of the others."""
+    shares = {}
+    for each in ranks:
+        number = sum(sum(interval[each].values()) for interval in intervals)
+        shares[each] = sum(interval[each].get(kind, 0) for interval in intervals) / max(1, number)
+    return shares.pop(rank) - statistics.median(shares.values())
 
 
 def _upper(values: Sequence[float]) -> float:
@@ -238,10 +257,16 @@ class Confirmation:
         places = self._places.get(rank) or self._usual.get(rank)
         if not places:
             return ""
-        calls: Counter[tuple[str, str]] = Counter()
+        calls: dict[tuple[str, str], float] = {}
         for (call, file, _), number in places.items():
-            calls[call, file] += number
-        (usual, _), = calls.most_common(1)  # fmt: skip
+            calls[call, file] = calls.get((call, file), 0.0) + number / sum(places.values())
+        # Not where the others are as often: all ranks come there at each step.
+        others = [each for other, each in self._usual.items() if other != rank]
+        for each in others:
+            for (call, file, _), number in each.items():
+                if (call, file) in calls:
+                    calls[call, file] -= number / sum(each.values()) / len(others)
+        usual = max(calls, key=lambda key: calls[key])
         lines = Counter({key: number for key, number in places.items() if key[:2] == usual})
         call, file, line = lines.most_common(1)[0][0]
         return str(Location(call, file, line, is_wait=False))

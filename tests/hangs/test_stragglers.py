@@ -74,6 +74,13 @@ def test_suspicion_needs_most_intervals() -> None:
     assert find_suspects([COMPUTES, EVEN, EVEN, EVEN]) == []
 
 
+def test_lost_share_leaves_out_the_time_before_the_first_step() -> None:
+    starting = {rank: {"run": 60} for rank in range(4)}
+    (alone,) = find_suspects([COMPUTES] * 3)
+    (suspect,) = find_suspects([starting, COMPUTES, COMPUTES, COMPUTES])
+    assert suspect.share == pytest.approx(alone.share)
+
+
 def test_two_slow_ranks_of_sixteen_are_both_suspected() -> None:
     interval = {rank: COMPUTES[2 if rank in (3, 9) else 0] for rank in range(16)}
     assert {each.rank for each in find_suspects([interval] * 3)} == {3, 9}
@@ -132,6 +139,17 @@ def test_rank_for_which_the_others_wait_again_and_again_is_confirmed() -> None:
         confirmation.add([stacks(WAITS, WAITS, WAITS, WAITS)])
     assert confirmation.confirms(1)
     assert not confirmation.confirms(0)
+    assert confirmation.place(1) == "load (train.py:7)"
+
+
+def test_place_is_where_the_others_are_less_often() -> None:
+    confirmation = Confirmation()
+    common = ("step", "/job/train.py")  # all ranks come here, and the slow one last
+    for _ in range(5):
+        confirmation.add([stacks(common, LOADING, common, common)])
+        confirmation.add([stacks(WAITS, common, WAITS, WAITS)])
+        confirmation.add([stacks(WAITS, common, WAITS, WAITS)])
+        confirmation.add([stacks(WAITS, LOADING, WAITS, WAITS)])
     assert confirmation.place(1) == "load (train.py:7)"
 
 
