@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from orchestrator.errors import PlanError, UsageError
 from orchestrator.plan import Elastic, Job, Network, Plan, Process, make_plan, paste
+from orchestrator.plan.job import Function
 from orchestrator.plan.launchers import registry
 from orchestrator.plan.launchers.base import Launcher, Share
 
@@ -37,6 +38,23 @@ def plan_of(devices: list[int], launcher: str = "torchrun", **job: Any) -> Plan:
         ),
         29500,
     )
+
+
+def test_function_by_value_needs_its_own_version_of_python_on_every_node() -> None:
+    with pytest.raises(PlanError) as caught:
+        plan_of([1, 1], "direct", script="train", function=Function("2.7"))
+    here = facts("n0").python_version
+    assert caught.value.message == (
+        "the code of train() is that of Python 2.7, and no other version loads it: "
+        f"n0 has {here} (/opt/py), n1 has {here} (/opt/py)"
+    )
+    assert "--python /path/to/python2.7" in str(caught.value.remedy)
+
+
+def test_function_needs_no_certain_patch_release_and_by_name_no_version() -> None:
+    minor = ".".join(facts("n0").python_version.split(".")[:2])
+    assert plan_of([1, 1], "direct", script="train", function=Function(minor)).nodes
+    assert plan_of([1, 1], "direct", script="train", function=Function(None)).nodes
 
 
 @given(st.lists(st.integers(1, 16), min_size=1, max_size=12))
