@@ -40,6 +40,7 @@ IN_FUNCTIONS = {
     "orchestrator.remote.grouped_errors": "names, addresses and lines to paste, each escaped",
     "orchestrator.remote.ssh.host_keys": "the patterns of a known_hosts file",
     "orchestrator.control.explain": "the number of a process",
+    "orchestrator.control.node_evidence": "the number of a process",
     "orchestrator.slurm.job": "the id of a job, escaped, and literals of its callers",
     "orchestrator.sync.failure": "kept in the tables of causes, tested here",
     "orchestrator.sync.glob": "globs, written so that they cannot backtrack",
