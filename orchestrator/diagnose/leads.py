@@ -28,13 +28,12 @@ def leads(lines: bytes, shapes: bytes) -> Iterator[int]:
     """
     if _WORD.search(shapes) is None:
         return
-    start = max(0, len(lines) - _TAIL)
+    floor, end = max(0, len(lines) - _TAIL), len(lines)
     found: list[int] = []
-    for match in _WORD.finditer(lines, start):
-        at = lines.rfind(b"\n", 0, match.start()) + 1
-        if found and found[-1] == at:
-            continue
-        end = lines.find(b"\n", match.end())
-        if not _NO_LEAD.search(lines, at, len(lines) if end < 0 else end):
+    while end > floor and len(found) < MAX_LEADS:
+        at = lines.rfind(b"\n", 0, end) + 1
+        part = max(at, floor), end
+        if _WORD.search(lines, *part) and not _NO_LEAD.search(lines, *part):
             found.append(at)
-    yield from found[-MAX_LEADS:]
+        end = at - 1
+    yield from reversed(found)

@@ -67,6 +67,9 @@ class Scan:
         self._openers: list[bytes] = []  # those in the current block
         self._near: Rules = self._rules  # those that may match a line of the current block
         self._shapes: dict[bytes, Group | None] = {}
+        self._held: dict[
+            bytes, Rules
+        ] = {}  # by the shape of an exception's line: what may match it
         self._recovery = Recovery()
         self._lines = b""  # of the current block
         self._block_start = 0  # its offset in the source
@@ -121,7 +124,7 @@ class Scan:
             (fit.rule.signature.kind, number, fit.rule.order, fit)
             for number, link in enumerate(reversed(links))
             for line in _searched(link)
-            if (fit := _best(line, self._rules))
+            if (fit := _best(line, self._rules_for(line)))
         ]
         fit = min(fits, key=lambda found: found[:3])[3] if fits else None
         signature = fit.rule.signature if fit else EXCEPTION
@@ -130,6 +133,16 @@ class Scan:
         return self._findings.add(
             signature, match(place, text, details, error, is_logged=is_logged)
         )
+
+    def _rules_for(self, line: str) -> Rules:
+        """Return the rules that may match a line: the same ones whatever its digits are."""
+        shape = line.encode().translate(None, _DIGITS)
+        if shape not in self._held:
+            if len(self._held) >= _MAX_SHAPES:
+                self._held.clear()
+            held = (text for text, without_digits, _ in self._texts if without_digits in shape)
+            self._held[shape] = {text: self._rules[text] for text in held if text in self._rules}
+        return self._held[shape]
 
     @property
     def _reading(self) -> bool:
@@ -148,18 +161,25 @@ class Scan:
         self._openers = [text for text in texts if text in _OPENERS]
         at, self._block_start, first_number = 0, offset, number
         self._lines = lines
-        for start in _starts(lines, texts, self._reading):
-            if start < at:
+        for start, same_to in _starts(lines, texts, self._reading):
+            if max(start + 1, same_to) <= at:
                 continue
-            number += block.count(b"\n", at, start)
-            at = start
+            if start > at:
+                number += block.count(b"\n", at, start)
+                at = start
             while True:
                 end = lines.find(b"\n", at)
                 end = len(lines) if end < 0 else end
                 self._line(lines[at:end], number, offset + at)
                 number += block.count(b"\n", at, end + 1)
+                last = same_to - (end + 1 - at)  # where the last of the same lines starts
                 at = end + 1
-                if not self._reading or at >= len(block):
+                if at < last and self._knows(
+                    lines[last : same_to - 1], at - start, last, same_to - at
+                ):
+                    number += block.count(b"\n", at, same_to)
+                    at = same_to
+                if (not self._reading and at >= same_to) or at >= len(block):
                     break
         self._recovery.block(lines, shapes)
         for start in leads(lines, shapes):
@@ -190,6 +210,20 @@ class Scan:
         if len(self._shapes) >= _MAX_SHAPES:
             self._shapes.clear()
         self._shapes[shape] = found
+
+    def _knows(self, raw: bytes, read: int, last: int, size: int) -> bool:
+        """Tell whether more lines like `raw` say nothing new; then count those that follow.
+
+        `read` bytes of such lines have been read, `size` bytes follow, and `last` is where the last starts.
+        """
+        if self._reading or any(text in raw for text in self._openers):
+            return read > _MAX_DETAILED * (len(raw) + 1)
+        shape = raw[:_PREFIX] + raw[_PREFIX:].translate(None, _DIGITS)
+        known = self._shapes.get(shape)
+        if known is not None:
+            known.count += size // (len(raw) + 1)
+            self._recovery.suspect(known, last, is_raised=False)
+        return shape in self._shapes
 
     def _read(self, line: Line, number: int, offset: int) -> None:
         """Read a line that may belong to a traceback or to torchrun's summary."""
@@ -281,20 +315,39 @@ def _searched(error: PythonError) -> list[str]:
     return [*lines, *raised_by, *raised_in]
 
 
-def _starts(block: bytes, texts: Sequence[bytes], from_start: bool) -> list[int]:
-    """Return the starts of lines with one of the texts, ascending; the first line's if `from_start`.
+def _starts(block: bytes, texts: Sequence[bytes], from_start: bool) -> list[tuple[int, int]]:
+    """Return where lines with one of the texts start, ascending; the first line's too if `from_start`.
 
-    In a long line, the start is shortly before the text.
+    Lines that repeat the one before are left out: with each start comes where the same lines end. In a long
+    line, the start is shortly before the text.
     """
-    starts = {0} if from_start else set()
+    starts = {0: 0} if from_start else {}
     for text in texts:
         at = block.find(text)
         while at >= 0:
             start = block.rfind(b"\n", max(0, at - MAX_TEXT // 2), at) + 1
-            starts.add(start if start or at <= MAX_TEXT // 2 else at - _CONTEXT)
+            start = start if start or at <= MAX_TEXT // 2 else at - _CONTEXT
             end = block.find(b"\n", at)
-            at = block.find(text, end) if end >= 0 else -1
-    return sorted(starts)
+            if end >= 0:
+                end = starts[start] = _end_of_same(block, start, end + 1)
+                at = block.find(text, end)
+            else:
+                starts[start] = len(block)
+                break
+    return sorted(starts.items())
+
+
+def _end_of_same(block: bytes, start: int, end: int) -> int:
+    """Return where the lines end that follow a line, from `start` to `end`, and repeat it."""
+    line = block[start:end]
+    step = 1
+    while step:
+        if block.startswith(line * step, end):
+            end += len(line) * step
+            step *= 2
+        else:
+            step //= 2
+    return end
 
 
 class _Fit(NamedTuple):

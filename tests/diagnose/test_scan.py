@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.diagnose import Certainty, Diagnosis, Source, diagnose
+from orchestrator.diagnose import Certainty, Diagnosis, Source, diagnose, scan
 from orchestrator.diagnose.findings import MAX_TEXT
 from orchestrator.diagnose.scan import BLOCK, blocks
 
@@ -166,8 +166,49 @@ def test_scan_reads_the_end_of_a_traceback_once() -> None:
     assert hit.signature.id == "python.exception"
 
 
-@pytest.mark.parametrize("piece", [b"x" * BLOCK, b"step 1 loss 2.3\n" * (BLOCK // 16)])
-def test_scan_of_what_has_few_different_bytes_is_fast(piece: bytes) -> None:
+@pytest.mark.parametrize(
+    "piece",
+    [
+        b"x" * BLOCK,
+        b"error: " * (BLOCK // 7),
+        b"step 1 loss 2.3\n" * (BLOCK // 16),
+        b"Error: something failed\n" * (BLOCK // 24),
+        b"RuntimeError: CUDA out of memory\n" * (BLOCK // 33),
+        b"W0101 socket.cpp:752 failed to connect to [node0]:29500 (Connection refused)\n"
+        * (BLOCK // 80),
+        b"Traceback (most recent call last):\n" * (BLOCK // 35),
+    ],
+)
+def test_scan_of_what_repeats_is_fast(piece: bytes) -> None:
     start = time.process_time()
-    assert read(*[piece] * 32).hits == ()  # 8 MiB
+    read(*[piece] * 32)  # 8 MiB
     assert time.process_time() - start < 8  # ten times what 100 MB in 10 s allows
+
+
+SAME = (
+    b"step 7\n",
+    b"No space left on device\n",
+    b"W socket.cpp:752 The client socket has failed to connect to [node0]:29500 (errno: 111)\n",
+    b"Traceback (most recent call last):\n",
+    b'  File "train.py", line 3, in step\n',
+    b"ValueError: bad batch\n",
+    b"[rank1]: RuntimeError: CUDA out of memory\n",
+    b"saved checkpoint\n",
+)
+
+
+@given(st.lists(st.tuples(st.sampled_from(SAME), st.integers(1, 6)), max_size=30))
+def test_scan_of_lines_that_repeat_finds_what_it_finds_line_by_line(
+    runs: list[tuple[bytes, int]],
+) -> None:
+    log = b"".join(line * times for line, times in runs)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scan, "_end_of_same", lambda block, start, end: end)
+        expected = read(log)
+    assert read(log) == expected
+
+
+@pytest.mark.parametrize("times", [2, 1000, 1001, 5000, 100_000])
+def test_scan_counts_every_one_of_many_same_lines(times: int) -> None:
+    (hit,) = read(b"step 1\n" + b"OSError: No space left on device\n" * times + b"step 2\n").hits
+    assert (hit.count, hit.first.place.line) == (times, 2)
