@@ -19,6 +19,10 @@ pytestmark = [pytest.mark.cluster, pytest.mark.torch]
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
+in_lane = pytest.mark.skipif(
+    not os.environ.get("ORCH_RESULTS"), reason="not asked for: ORCH_RESULTS=all"
+)
+
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
@@ -106,6 +110,7 @@ def digits(epochs: int) -> float:
     return share
 
 
+@in_lane
 def test_digits_as_a_function_are_as_accurate_as_the_script(
     empty_project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -121,7 +126,7 @@ def test_digits_as_a_function_are_as_accurate_as_the_script(
     assert {round(100 * share, 1) for share in results} == {float(found[1])}
 
 
-@pytest.mark.skipif(not os.environ.get("ORCH_RESULTS"), reason="not asked for: ORCH_RESULTS=all")
+@in_lane
 def test_gigabyte_comes_back_without_a_copy_in_memory(empty_project: Path) -> None:
     import torch
 

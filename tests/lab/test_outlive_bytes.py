@@ -121,7 +121,7 @@ def agents(lab: Lab, node: str) -> list[int]:
     return [
         process.pid
         for process in lab.processes(node)
-        if process.argv[-1:] == ["serve"] and not _name(process.pid).startswith("orch-")
+        if "serve" in process.argv and not _name(process.pid).startswith("orch-")
     ]
 
 

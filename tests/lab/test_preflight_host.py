@@ -26,13 +26,13 @@ CHECKS = "ssh,host.unique,host.orphans,host.linger,shm,memory,disk,shared,user,c
 # A Python that gives the agent a wrong clock, as if its machine had one.
 LATE = """\
 #!/bin/sh
-[ "$4" = -c ] && exec {python} "$@"
+[ "$4" = -c ] || exec {python} "$@"
 exec {python} -IS -X utf8 -c '
-import runpy, sys, time
+import sys, time
 real = time.time
 time.time = lambda: real() - 100
-sys.argv = sys.argv[4:]
-runpy.run_path(sys.argv[0], run_name="__main__")
+code, sys.argv[1:] = sys.argv[5], sys.argv[6:]
+exec(code)
 ' "$@"
 """
 

@@ -84,7 +84,7 @@ def agent_of(lab: Lab, node: str) -> int:
     (pid,) = (
         process.pid
         for process in lab.processes(node)
-        if process.argv[-1:] == ["serve"]
+        if "serve" in process.argv
         and not Path(f"/proc/{process.pid}/comm").read_text().startswith("orch-")
     )
     return pid
