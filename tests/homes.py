@@ -6,6 +6,8 @@ import os
 import shutil
 from pathlib import Path
 
+import pytest
+
 from tests.warm import Warm
 
 _NODE = ".local/state/orch/node"
@@ -22,3 +24,15 @@ def install(home: Path, warm: Warm) -> None:
 def copy_node(used_home: Path, home: Path) -> None:
     """Copy a node's code from a home in which orch has installed it."""
     shutil.copytree(used_home / _NODE, home / _NODE)
+
+
+def enter_project(tmp_path: Path, used_home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Make an empty folder the current one, and another the home; return the first."""
+    home, project = tmp_path / "home", tmp_path / "project"
+    home.mkdir()
+    project.mkdir()
+    copy_node(used_home, home)
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("XDG_STATE_HOME", str(home / "state"))
+    monkeypatch.chdir(project)
+    return project

@@ -6,17 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.homes import copy_node
+from tests.homes import enter_project
 
 
 @pytest.fixture
 def empty_project(tmp_path: Path, used_home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder, which is the current one; runs and all else go to another home."""
-    home, project = tmp_path / "home", tmp_path / "project"
-    home.mkdir()
-    project.mkdir()
-    copy_node(used_home, home)
-    monkeypatch.setenv("HOME", str(home))
-    monkeypatch.setenv("XDG_STATE_HOME", str(home / "state"))
-    monkeypatch.chdir(project)
-    return project
+    return enter_project(tmp_path, used_home, monkeypatch)

@@ -139,3 +139,12 @@ def agent(tmp_path: Path) -> Iterator[AgentProcess]:
     yield agent
     agent.close()
     assert processes.kill_all(str(agent.directory)) == []
+
+
+@pytest.fixture
+def attempt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of a run's first attempt on this node."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    made = tmp_path / ".local/state/orch/runs/a-run/node0/attempt-0"
+    made.mkdir(parents=True)
+    return made

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -17,17 +16,10 @@ from orchestrator.node import evidence
 from orchestrator.node.probes import kernel_log, memory
 
 from .conftest import AgentProcess
+from .ranks import tree, write_record
 
 V1 = "36 35 0:30 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n"
 V2 = "35 24 0:29 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n"
-
-
-def tree(root: Path, **files: str) -> str:
-    for path, text in files.items():
-        place = root / path
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_text(text)
-    return str(root)
 
 
 @pytest.mark.parametrize(
@@ -58,41 +50,24 @@ def evidence_of(killed: bool = False, run: str = "a-run", workdir: str = "") -> 
     return evidence.evidence(5.0, run, "node0", 0, 3, killed, workdir)
 
 
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder of a run's first attempt on this node."""
-    monkeypatch.setenv("HOME", str(tmp_path))
-    made = tmp_path / ".local/state/orch/runs/a-run/node0/attempt-0"
-    made.mkdir(parents=True)
-    return made
-
-
-def write_record(folder: Path, **more: Any) -> None:
-    record = {
-        "rank": 3, "local_rank": 1, "attempt": 0, "pid": 71, "started": time.time() - 5.0,
-        "ended": time.time(), "code": None, "signal": 9, **more,
-    }  # fmt: skip
-    (folder / "rank-3.json").write_text(json.dumps(record))
-
-
-def test_evidence_of_unknown_rank_is_empty(folder: Path) -> None:
+def test_evidence_of_unknown_rank_is_empty(attempt: Path) -> None:
     assert evidence_of() == {
         "error_file": None, "oom_kills": None, "kernel": None, "why": None, "full": [], "file_limit": None,
         "source": None, "counter": None, "group": None,
     }  # fmt: skip
 
 
-def test_evidence_has_the_exception_that_torch_recorded(folder: Path) -> None:
-    (folder / "error").write_text('{"message": "boom"}')
-    write_record(folder, error_file=str(folder / "error"), oom_kills=1)
+def test_evidence_has_the_exception_that_torch_recorded(attempt: Path) -> None:
+    (attempt / "error").write_text('{"message": "boom"}')
+    write_record(attempt, code=None, signal=9, error_file=str(attempt / "error"), oom_kills=1)
     found = evidence_of()
     assert (found["error_file"], found["oom_kills"]) == ('{"message": "boom"}', 1)
 
 
 def test_evidence_lists_folders_without_free_space(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
+    attempt: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    free = {str(folder): (0, 1, 1), "/job": (1 << 20, 5, 0), "/tmp": (1 << 20, 0, 0)}
+    free = {str(attempt): (0, 1, 1), "/job": (1 << 20, 5, 0), "/tmp": (1 << 20, 0, 0)}
 
     def statvfs(path: str) -> SimpleNamespace:
         if path not in free:
@@ -101,11 +76,11 @@ def test_evidence_lists_folders_without_free_space(
         return SimpleNamespace(f_bavail=blocks, f_frsize=4096, f_files=files, f_favail=free_files)
 
     monkeypatch.setattr(os, "statvfs", statvfs)
-    assert evidence_of(workdir="/job")["full"] == [str(folder), "/job"]
-    assert evidence_of(workdir="/gone")["full"] == [str(folder)]
+    assert evidence_of(workdir="/job")["full"] == [str(attempt), "/job"]
+    assert evidence_of(workdir="/gone")["full"] == [str(attempt)]
 
 
-def test_evidence_has_the_limit_on_file_size(folder: Path) -> None:
+def test_evidence_has_the_limit_on_file_size(attempt: Path) -> None:
     code = (
         "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 8192))\n"
         "from orchestrator.node.evidence import evidence\n"
@@ -116,18 +91,18 @@ def test_evidence_has_the_limit_on_file_size(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("what", ["missing", "folder", "fifo", "number"])
-def test_error_file_that_is_no_regular_file_does_not_block(folder: Path, what: str) -> None:
-    place: Any = folder / what
+def test_error_file_that_is_no_regular_file_does_not_block(attempt: Path, what: str) -> None:
+    place: Any = attempt / what
     if what == "folder":
         place.mkdir()
     elif what == "fifo":
         os.mkfifo(place)
-    write_record(folder, error_file=7 if what == "number" else str(place))
+    write_record(attempt, code=None, signal=9, error_file=7 if what == "number" else str(place))
     assert evidence_of()["error_file"] is None
 
 
 def test_evidence_of_killed_rank_has_relevant_kernel_lines_since_its_start(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
+    attempt: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = time.clock_gettime(time.CLOCK_MONOTONIC)
     log = [
@@ -138,7 +113,7 @@ def test_evidence_of_killed_rank_has_relevant_kernel_lines_since_its_start(
     monkeypatch.setattr(kernel_log, "lines", lambda: ("kmsg", log, None))
     own = Path("/proc/self/ns/pid").stat().st_ino
     monkeypatch.setattr(evidence, "_INITIAL_NAMESPACE", own)
-    write_record(folder)
+    write_record(attempt, code=None, signal=9)
     found = evidence_of(killed=True)
     assert (found["kernel"], found["source"]) == ([log[2].text], "kmsg")
     assert evidence_of(killed=False)["kernel"] is None

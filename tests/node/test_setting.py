@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import resource
-import time
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +13,10 @@ from orchestrator.node import rank_setting
 from orchestrator.node.probes import groups, setting
 
 from .conftest import AgentProcess
+from .ranks import tree, write_record
 
 V1_PIDS = "37 35 0:31 / /sys/fs/cgroup/pids rw - cgroup cgroup rw,pids\n"
 V2 = "35 24 0:29 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n"
-
-
-def tree(root: Path, **files: str) -> str:
-    for path, text in files.items():
-        place = root / path
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_text(text)
-    return str(root)
 
 
 @pytest.mark.parametrize(
@@ -65,25 +57,8 @@ def test_tightest_group_of_processes_is_that_with_the_fewest_left(tmp_path: Path
     assert groups.tightest_pids(root, groups.Group("/other", "/a", 2)) is None
 
 
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder of a run's first attempt on this node."""
-    monkeypatch.setenv("HOME", str(tmp_path))
-    made = tmp_path / ".local/state/orch/runs/a-run/node0/attempt-0"
-    made.mkdir(parents=True)
-    return made
-
-
-def write_record(folder: Path, **more: Any) -> None:
-    record = {
-        "rank": 3, "local_rank": 1, "attempt": 0, "pid": 71, "started": time.time() - 5.0,
-        "ended": time.time(), "code": 1, "signal": None, **more,
-    }  # fmt: skip
-    (folder / "rank-3.json").write_text(json.dumps(record))
-
-
-def test_limits_are_those_of_the_rank_not_of_who_asks(folder: Path) -> None:
-    write_record(folder, limits={"open_files": [200, 400]}, refused_forks=2)
+def test_limits_are_those_of_the_rank_not_of_who_asks(attempt: Path) -> None:
+    write_record(attempt, limits={"open_files": [200, 400]}, refused_forks=2)
     found = setting.limits("a-run", "node0", 0, 3)
     assert found["limits"] == {"open_files": [200, 400]}
     assert found["refused"] == 2
@@ -91,22 +66,22 @@ def test_limits_are_those_of_the_rank_not_of_who_asks(folder: Path) -> None:
     assert len(found["open_files"]) == 2
 
 
-def test_limits_of_an_unknown_rank_are_empty(folder: Path) -> None:
+def test_limits_of_an_unknown_rank_are_empty(attempt: Path) -> None:
     found = setting.limits("a-run", "node0", 0, 3)
     assert (found["limits"], found["group"], found["refused"]) == ({}, None, None)
 
 
 @pytest.mark.parametrize("noted", [7, {"memory": 7}, {"memory": ["/x", 3, 4]}, {"memory": ["/x"]}])
-def test_group_that_a_script_has_overwritten_is_unknown(folder: Path, noted: Any) -> None:
-    write_record(folder, groups=noted)
+def test_group_that_a_script_has_overwritten_is_unknown(attempt: Path, noted: Any) -> None:
+    write_record(attempt, groups=noted)
     record = setting.record_of("a-run", "node0", 0, 3)
     assert setting.group_of(record, "memory") is None
 
 
-def test_step_of_the_clock_is_what_it_was_set_by_since_the_start(folder: Path) -> None:
-    write_record(folder, clock=rank_setting.clock_offset() - 30.0)
+def test_step_of_the_clock_is_what_it_was_set_by_since_the_start(attempt: Path) -> None:
+    write_record(attempt, clock=rank_setting.clock_offset() - 30.0)
     assert setting.clock("a-run", "node0", 0, 3)["step"] == pytest.approx(30.0, abs=5.0)
-    write_record(folder)
+    write_record(attempt)
     assert setting.clock("a-run", "node0", 0, 3) == {"step": None}
 
 

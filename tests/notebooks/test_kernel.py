@@ -12,7 +12,7 @@ import pytest
 
 import orchestrator as orch
 
-from ..homes import copy_node
+from ..homes import enter_project
 
 ROOT = Path(__file__).parents[2]
 pytestmark = [
@@ -41,15 +41,8 @@ def fail():
 @pytest.fixture
 def folder(tmp_path: Path, used_home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder for the notebook, and a home of the test's own."""
-    home, project = tmp_path / "home", tmp_path / "project"
-    home.mkdir()
-    project.mkdir()
-    copy_node(used_home, home)
-    monkeypatch.setenv("HOME", str(home))
-    monkeypatch.setenv("XDG_STATE_HOME", str(home / "state"))
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    monkeypatch.chdir(project)
-    return project
+    return enter_project(tmp_path, used_home, monkeypatch)
 
 
 class Kernel:

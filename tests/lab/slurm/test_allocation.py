@@ -15,6 +15,7 @@ from ..orch import ORCH, latest, processes_of_runs, record, wait_until, write
 
 pytestmark = [pytest.mark.lab, pytest.mark.slurm]
 
+ROOT = Path(__file__).parents[3]
 HELLO = """
 import os
 known = sorted(name for name in os.environ if name.startswith("SLURM_"))
@@ -66,7 +67,7 @@ def test_launch_in_a_batch_script_has_a_rank_for_each_task(cluster: Lab, tmp_pat
     """The script runs on a node, which has no project: it brings its own."""
     body = f"""#!/bin/sh
     mkdir -p /tmp/exp && cd /tmp/exp && echo '{HELLO}' > train.py
-    {" ".join(ORCH)} launch --launcher direct train.py
+    PYTHONPATH={ROOT} {" ".join(ORCH)} launch --launcher direct train.py
     """
     batch = write(tmp_path / "exp", "job.sh", body)
     options = ["--wait", "--quiet", "--job-name=exp", "-N2", "--ntasks-per-node=2"]
