@@ -117,8 +117,9 @@ def test_mounts_have_type_source_and_whether_they_are_read_only(tmp_path: Path) 
         "25 22 0:7 / /my\\040data rw - nfs4 server:/a\\040b ro\n"
         "garbage\n"
     )
+    remount, rw, ro = (frozenset(each) for each in (("rw", "errors=remount-ro"), ("rw",), ("ro",)))
     assert mounts.mounts(str(tmp_path)) == [
-        mounts.Mount("/", "ext4", "/dev/nvme0n1p1", False),
-        mounts.Mount("/data", "xfs", "/dev/sdb", True),
-        mounts.Mount("/my data", "nfs4", "server:/a b", True),
+        mounts.Mount("/", "ext4", "/dev/nvme0n1p1", False, "/", "259:1", remount),
+        mounts.Mount("/data", "xfs", "/dev/sdb", True, "/", "0:5", rw),
+        mounts.Mount("/my data", "nfs4", "server:/a b", True, "/", "0:7", ro),
     ]

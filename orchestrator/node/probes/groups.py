@@ -6,6 +6,7 @@ import os
 from typing import List, NamedTuple, Optional, Tuple
 
 from . import read
+from .mounts import mounts
 
 
 class Group(NamedTuple):
@@ -53,15 +54,11 @@ def _own_path(root: str, controller: str, version: int) -> Optional[str]:
 
 def _mount(root: str, controller: str, version: int) -> Optional[Tuple[str, str]]:
     """Return (mount point, the group that it shows)."""
-    for line in read.lines(root, "/proc/self/mountinfo"):
-        left, _, right = line.partition(" - ")
-        fields, more = left.split(" "), right.split(" ")
-        if len(fields) < 5 or len(more) < 3:
-            continue
-        if version == 2 and more[0] == "cgroup2":
-            return fields[4], fields[3]
-        if version == 1 and more[0] == "cgroup" and controller in more[2].split(","):
-            return fields[4], fields[3]
+    for each in mounts(root):
+        if version == 2 and each.kind == "cgroup2":
+            return each.point, each.shows
+        if version == 1 and each.kind == "cgroup" and controller in each.options:
+            return each.point, each.shows
     return None
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Dict, List, NamedTuple, Optional
+from typing import Dict, FrozenSet, List, NamedTuple, Optional
 
 from . import read
 
@@ -11,12 +11,19 @@ _OCTAL = re.compile(r"\\([0-7]{3})")
 
 
 class Mount(NamedTuple):
-    """One mount: its type, such as "nfs4", what is mounted, and whether that is read-only."""
+    """One mount: its type, such as "nfs4", what is mounted, and whether that is read-only.
+
+    `shows` is which part of the file system is there, `device` its number as in "259:1"; `options` are
+    those of the file system, not of this mount.
+    """
 
     point: str
     kind: str
     source: str
     read_only: bool
+    shows: str = "/"
+    device: str = ""
+    options: FrozenSet[str] = frozenset()
 
 
 def mounts(root: str = "/") -> List[Mount]:
@@ -26,8 +33,18 @@ def mounts(root: str = "/") -> List[Mount]:
         left, _, right = line.partition(" - ")
         fields, more = left.split(" "), right.split(" ")
         if len(fields) > 5 and len(more) > 2:
-            options = {*fields[5].split(","), *more[2].split(",")}
-            found.append(Mount(_plain(fields[4]), more[0], _plain(more[1]), "ro" in options))
+            options = frozenset(more[2].split(","))
+            found.append(
+                Mount(
+                    point=_plain(fields[4]),
+                    kind=more[0],
+                    source=_plain(more[1]),
+                    read_only="ro" in options.union(fields[5].split(",")),
+                    shows=_plain(fields[3]),
+                    device=fields[2],
+                    options=options,
+                )
+            )
     return found
 
 
